@@ -1,0 +1,265 @@
+//! The file system as the engine sees it: two small traits, each method with its durability contract.
+//!
+//! Above: every part of the engine that touches a file. Below: [`disk`] (the operating system) and
+//! [`sim`] (a seeded disk in memory that can lose, tear, reorder, rot and fail).
+//!
+//! What is assumed of a disk: a 512-byte sector is written whole or keeps its old bytes, and a failed
+//! or torn write harms no other sector (but a failed *writeback* may harm the whole 4 KiB page).
+//! Nothing else: not the order of sectors, not more than one sector at once, not a name without a
+//! sync of its directory.
+//!
+//! Names are a directory of the fixed set [`Dir`] and a file name made by `layout`, so no path can
+//! lead out of a log's directory.
+
+pub mod disk;
+pub mod sim;
+
+use std::{any::Any, fmt, io, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+/// The directories a log consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dir {
+    /// The log's own directory: LOCK, segments, index files.
+    Root,
+    /// `tmp/`: anything unfinished.
+    Tmp,
+    /// `snapshots/`.
+    Snapshots,
+    /// `quarantine/`: bytes that repair set aside.
+    Quarantine,
+}
+
+impl Dir {
+    /// All of them, the root first.
+    pub const ALL: [Self; 4] = [Self::Root, Self::Tmp, Self::Snapshots, Self::Quarantine];
+
+    /// Name relative to the root; empty for the root itself.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "",
+            Self::Tmp => "tmp",
+            Self::Snapshots => "snapshots",
+            Self::Quarantine => "quarantine",
+        }
+    }
+}
+
+/// What kind of thing a name stands for. Symlinks are not followed: they are `Other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symlink, device, socket or pipe: never opened.
+    Other,
+}
+
+/// One name found by [`Fs::list`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The name; bytes that are not UTF-8 are replaced, which makes it foreign.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Length in bytes; 0 for anything but a file.
+    pub len: u64,
+}
+
+/// How [`Fs::open`] opens a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// For reading only.
+    Read,
+    /// For reading and writing; never creates, never truncates.
+    ReadWrite,
+}
+
+/// A directory of a log on some storage.
+///
+/// Names become visible at once, and *durable* only by [`Fs::sync_dir`] of each directory involved.
+pub trait Fs: Send + Sync + fmt::Debug {
+    /// Where this is, for messages.
+    fn root(&self) -> &Path;
+
+    /// Makes the root and its sub-directories where they are missing (mode 0700) and syncs the
+    /// parent of the root, so that the log's directory itself survives a power cut.
+    ///
+    /// # Errors
+    /// Whatever the file system says; a part of the directories may exist then.
+    fn make_dirs(&self) -> io::Result<()>;
+
+    /// All names in `dir`, in no particular order, `.` and `..` left out.
+    ///
+    /// # Errors
+    /// `NotFound` where the directory does not exist.
+    fn list(&self, dir: Dir) -> io::Result<Vec<Found>>;
+
+    /// Opens an existing regular file.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` for a symlink, device or anything that is no regular file.
+    fn open(&self, dir: Dir, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
+
+    /// Creates a new, empty file (mode 0600) for reading and writing. The name is not durable.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, and what the file system says.
+    fn create(&self, dir: Dir, name: &str) -> io::Result<Arc<dyn File>>;
+
+    /// Renames, replacing what stands at `to`. Atomic when seen from outside; durable only after
+    /// both directories are synced. After an error either name may be in force.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn rename(&self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()>;
+
+    /// Removes a name. Open handles of the file stay valid.
+    ///
+    /// # Errors
+    /// `NotFound`, and what the file system says.
+    fn unlink(&self, dir: Dir, name: &str) -> io::Result<()>;
+
+    /// Makes all changes of names in `dir` up to now durable.
+    ///
+    /// # Errors
+    /// Nothing is known about the names then.
+    fn sync_dir(&self, dir: Dir) -> io::Result<()>;
+
+    /// Takes the exclusive lock of the directory (`LOCK`, which then tells the holder's process,
+    /// host and start time). It is held as long as the returned value lives, and dies with the process.
+    ///
+    /// # Errors
+    /// `WouldBlock` when somebody holds it.
+    fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>>;
+
+    /// What the holder of the lock wrote into it, if anything.
+    fn lock_holder(&self) -> Option<String>;
+
+    /// Bytes free for this process.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn free_space(&self) -> io::Result<u64>;
+
+    /// 64 random bits: salts and log ids come from here and nowhere else.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    fn random(&self) -> io::Result<u64>;
+
+    /// Wall clock since 1970, for the creation time in headers. Nothing depends on it.
+    fn now(&self) -> Duration;
+}
+
+/// An open file. All methods take positions; there is no cursor, and any thread may call any method.
+pub trait File: Send + Sync + fmt::Debug {
+    /// Reads at `offset`; fewer bytes than asked for only at the end of the file. Retries EINTR.
+    ///
+    /// # Errors
+    /// What the disk says; nothing is cached about it.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes at `offset`: one call of the system, repeated only while it is interrupted before it
+    /// wrote anything. Visible at once, durable after [`File::sync`]. May be short; after an error
+    /// or a short write nothing is known about the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// fdatasync: everything that `write_at` and `allocate` did before this call, length included,
+    /// is durable when it returns Ok. After an error *nothing* is known about any of it, and a
+    /// second call that says Ok proves nothing. At most one call per file may be under way.
+    ///
+    /// # Errors
+    /// What the disk says. Never interrupted.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Makes the file at least `len` bytes long, with space reserved and reading as zeros. Never
+    /// shrinks. Blocks that were only allocated still cost more to sync than written ones.
+    ///
+    /// # Errors
+    /// `StorageFull` and its kin; the length may have grown or not.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Maps the whole file for reading, if this storage can. The file must never change again.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn map(&self) -> io::Result<Option<Bytes>>;
+}
+
+/// Reads exactly `buf.len()` bytes at `offset`, or fewer at the end of the file; tells how many.
+pub(crate) fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64)? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    Ok(done)
+}
+
+/// Writes all of `buf`, going on after short writes: for files in `tmp/` only, never for batches.
+pub(crate) fn write_full(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
+        match file.write_at(rest, offset + done as u64)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => done += n,
+        }
+    }
+    Ok(())
+}
+
+/// Whether an error means "no room": ENOSPC, EDQUOT, EFBIG.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Every sync of the engine on which a promise rests, by name.
+///
+/// The campaigns leave out one at a time (`Options::omit_sync`, for tests only) and must then find
+/// a crash that loses something: a sync whose removal nobody notices would be a sync nobody needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SyncPoint {
+    /// The group commit's fdatasync of the active segment.
+    Batches,
+    /// The old segment, before its successor is named.
+    Seal,
+    /// The new segment in `tmp/`, before its rename.
+    Successor,
+    /// The root directory after that rename.
+    SuccessorName,
+    /// The root directory at open, whose names may so far be in the page cache only.
+    FoundNames,
+    /// The snapshot file, before its rename.
+    Snapshot,
+    /// The snapshots directory after that rename.
+    SnapshotName,
+}
+
+impl SyncPoint {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Batches,
+        Self::Seal,
+        Self::Successor,
+        Self::SuccessorName,
+        Self::FoundNames,
+        Self::Snapshot,
+        Self::SnapshotName,
+    ];
+}
