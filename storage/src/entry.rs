@@ -73,3 +73,20 @@ impl Entry {
         Self { id: self.id, payload: Bytes::copy_from_slice(&self.payload) }
     }
 }
+
+/// Names one log for ever: 16 random bytes drawn at its creation, the same in all its files.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct LogId(pub [u8; 16]);
+
+impl std::fmt::Display for LogId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for LogId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogId({self})")
+    }
+}

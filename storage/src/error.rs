@@ -264,7 +264,13 @@ pub enum Evidence {
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} is corrupt at offset {:#x}: {}", self.file.display(), self.offset, self.reason)?;
+        write!(
+            f,
+            "{} is corrupt at offset {:#x}: {}",
+            self.file.display(),
+            self.offset,
+            self.reason
+        )?;
         if let Some((first, last)) = self.indexes {
             write!(f, ", entries {first}..={last}")?;
         }
@@ -295,13 +301,20 @@ impl std::fmt::Display for Reason {
 impl std::fmt::Display for Evidence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::BornEnd(end) => write!(f, "all before offset {end:#x} was synced before the file got its name"),
-            Self::SealedEnd(end) => write!(f, "the successor states this file durable up to offset {end:#x}"),
+            Self::BornEnd(end) => {
+                write!(f, "all before offset {end:#x} was synced before the file got its name")
+            }
+            Self::SealedEnd(end) => {
+                write!(f, "the successor states this file durable up to offset {end:#x}")
+            }
             Self::IndexWithoutSuccessor => {
                 f.write_str("the index file says that a successor existed, and it is gone")
             }
             Self::LaterBatch { offset, durable } => {
-                write!(f, "the batch at offset {offset:#x} states everything up to sequence {durable} durable")
+                write!(
+                    f,
+                    "the batch at offset {offset:#x} states everything up to sequence {durable} durable"
+                )
             }
             Self::Chain => f.write_str("the chain of segments does not fit"),
             Self::Sealed => f.write_str("the bytes lie in a sealed, synced file"),

@@ -113,10 +113,13 @@ mod tests {
 
     #[test]
     fn anything_but_the_canonical_name_is_foreign() {
-        for name in ["1.wal", "+0000000000000000001.wal", "00000000000000000001.wal~", ".wal", "x"] {
+        for name in ["1.wal", "+0000000000000000001.wal", "00000000000000000001.wal~", ".wal", "x"]
+        {
             assert_eq!(classify(Dir::Root, name), Classified::Foreign, "{name}");
         }
-        for name in ["1-1.snap", "00000000000000000001.snap", "00000000000000000001-00000000001.snap"] {
+        for name in
+            ["1-1.snap", "00000000000000000001.snap", "00000000000000000001-00000000001.snap"]
+        {
             assert_eq!(classify(Dir::Snapshots, name), Classified::Foreign, "{name}");
         }
         let too_large = format!("{}9.wal", "9".repeat(19));
