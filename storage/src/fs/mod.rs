@@ -12,6 +12,7 @@
 //! lead out of a log's directory.
 
 pub mod disk;
+mod map;
 pub mod sim;
 
 use std::{any::Any, fmt, io, path::Path, sync::Arc, time::Duration};
@@ -156,6 +157,7 @@ pub trait Fs: Send + Sync + fmt::Debug {
 }
 
 /// An open file. All methods take positions; there is no cursor, and any thread may call any method.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks a file whether it is empty")]
 pub trait File: Send + Sync + fmt::Debug {
     /// Reads at `offset`; fewer bytes than asked for only at the end of the file. Retries EINTR.
     ///
@@ -176,7 +178,8 @@ pub trait File: Send + Sync + fmt::Debug {
     /// second call that says Ok proves nothing. At most one call per file may be under way.
     ///
     /// # Errors
-    /// What the disk says. Never interrupted.
+    /// What the disk says. An interrupted call failed like any other: it is not repeated, since it
+    /// may have consumed the only report of a lost page.
     fn sync(&self) -> io::Result<()>;
 
     /// Length in bytes.
@@ -197,6 +200,14 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system says.
     fn map(&self) -> io::Result<Option<Bytes>>;
+}
+
+/// Refuses a name that is no plain file name: every implementation asks this first.
+fn check_name(name: &str) -> io::Result<()> {
+    if matches!(name, "" | "." | "..") || name.contains(['/', '\0']) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file name"));
+    }
+    Ok(())
 }
 
 /// Reads exactly `buf.len()` bytes at `offset`, or fewer at the end of the file; tells how many.
