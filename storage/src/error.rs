@@ -189,6 +189,30 @@ pub enum Misfit {
     /// Only a faulty entry can be refilled, and only with its own id.
     #[error("entry {0} is not faulty, or the id differs")]
     NotFaulty(Index),
+    /// A piece of a snapshot came before those ahead of it.
+    #[error("a snapshot's bytes from {offset} on, where those from {accepted} on come next")]
+    SnapshotGap {
+        /// Where the piece begins, in payload bytes.
+        offset: u64,
+        /// Payload bytes received so far.
+        accepted: u64,
+    },
+    /// More or fewer bytes of a snapshot than were announced.
+    #[error("{len} bytes of a snapshot that was announced with {total}")]
+    SnapshotLen {
+        /// Payload bytes received.
+        len: u64,
+        /// Payload bytes announced.
+        total: u64,
+    },
+    /// The bytes received are not those that were announced.
+    #[error("the received snapshot has checksum {found:08x} where {expected:08x} was announced")]
+    SnapshotCrc {
+        /// CRC of the payload received.
+        found: u32,
+        /// CRC announced.
+        expected: u32,
+    },
 }
 
 /// Damage with everything an operator needs to decide.
@@ -260,6 +284,8 @@ pub enum Evidence {
     Sealed,
     /// The file carries a checksum of all its bytes.
     WholeFile,
+    /// The log marks the snapshot, and writes a mark only when the snapshot is durable.
+    Marked,
 }
 
 impl std::fmt::Display for Damage {
@@ -319,6 +345,7 @@ impl std::fmt::Display for Evidence {
             Self::Chain => f.write_str("the chain of segments does not fit"),
             Self::Sealed => f.write_str("the bytes lie in a sealed, synced file"),
             Self::WholeFile => f.write_str("the file's own checksum"),
+            Self::Marked => f.write_str("the log marks it, which it does only once it is durable"),
         }
     }
 }
