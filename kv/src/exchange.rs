@@ -1,0 +1,270 @@
+//! One client's conversation, without its socket: received bytes become requests, requests become
+//! replies in order.
+//!
+//! The layer above is [`crate::connection`], which moves the bytes; below are the decoder, the
+//! [`Pipeline`] of replies and the [`Replica`](crate::replica::Replica). One task owns an
+//! exchange, so nothing in it is shared: callbacks of the replica only send it an [`Event`].
+//!
+//! ```text
+//! input ─▶ Decoder ─▶ Command ─▶ propose / read ┄┄ Event ┄┄▶ Pipeline ─▶ output
+//! ```
+//!
+//! INVARIANT: memory is bounded: no more is decoded while there are too many unanswered requests,
+//! too many bytes in them, or too much output that the client does not take. Every request begun
+//! gets exactly one reply: a callback that is dropped uncalled answers that nothing is known.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    command::{Command, Local, Query},
+    limits::{IN_FLIGHT_MAX, OUTPUT_MAX, PIPELINE_MAX},
+    op::Outcome,
+    pipeline::{Pipeline, Ticket},
+    replica::{Kind, Refusal},
+    resp::{Decoder, Reply},
+    server::Shared,
+    session::Session,
+};
+
+/// A read that waits for the replica's permission.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    ticket: Ticket,
+    query: Query,
+    slot: u16,
+}
+
+/// What the replica's callbacks tell the connection.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Written { ticket: Ticket, slot: u16, result: Result<Bytes, Refusal> },
+    Readable { asked: Vec<Asked>, result: Result<(), Refusal> },
+}
+
+/// An event on its way; sent when this is dropped, whether or not the callback was called.
+struct Answer {
+    events: UnboundedSender<Event>,
+    event: Option<Event>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(event) = self.event.take() {
+            // The connection may be gone; then nobody waits for this.
+            let _ = self.events.send(event);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    shared: Arc<Shared>,
+    session: Session,
+    decoder: Decoder,
+    /// Received and not yet decoded.
+    pub(crate) input: BytesMut,
+    /// Encoded and not yet sent.
+    pub(crate) output: BytesMut,
+    /// No more input will come.
+    pub(crate) ended: bool,
+    pipeline: Pipeline,
+    /// Reads begun since the replica was last asked.
+    run: Vec<Asked>,
+    /// A command that must wait until what is under way is answered.
+    held: Option<Command>,
+    events: UnboundedSender<Event>,
+}
+
+impl Exchange {
+    pub(crate) fn new(shared: Arc<Shared>, id: i64, events: UnboundedSender<Event>) -> Self {
+        Self {
+            shared,
+            session: Session::new(id),
+            decoder: Decoder::new(),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            ended: false,
+            pipeline: Pipeline::new(),
+            run: Vec::new(),
+            held: None,
+            events,
+        }
+    }
+
+    /// Gets as far as possible without waiting: requests begun, replies encoded.
+    pub(crate) fn advance(&mut self) {
+        self.encode();
+        while self.has_room()
+            && let Some(command) = self.next()
+        {
+            self.held = self.begin(command);
+            if self.held.is_some() {
+                break;
+            }
+        }
+        self.ask();
+        self.encode();
+    }
+
+    /// Takes in what the replica said.
+    pub(crate) fn take(&mut self, event: Event) {
+        match event {
+            Event::Written { ticket, slot, result } => {
+                let reply = match result {
+                    Ok(outcome) => outcome_reply(&outcome),
+                    Err(refusal) => self.refuse(refusal, Kind::Write, slot),
+                };
+                self.pipeline.fill(ticket, reply);
+            }
+            Event::Readable { asked, result } => self.read(asked, result),
+        }
+    }
+
+    /// Whether more input should be read from the client.
+    pub(crate) fn wants_input(&self) -> bool {
+        !self.ended && !self.session.quit && self.held.is_none() && self.has_room()
+    }
+
+    /// Makes room for input, and only as much as the limits allow.
+    pub(crate) fn reserve_input(&mut self) {
+        self.input.reserve(self.decoder.wanted(self.input.len()));
+    }
+
+    /// Whether an event is to come.
+    pub(crate) fn awaits_event(&self) -> bool {
+        self.pipeline.waiting() > 0
+    }
+
+    /// Whether everything is said; looked at after [`Exchange::advance`].
+    pub(crate) fn is_over(&self) -> bool {
+        (self.ended || self.session.quit) && self.pipeline.len() == 0 && self.output.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.pipeline.len() < PIPELINE_MAX
+            && self.pipeline.bytes() < IN_FLIGHT_MAX
+            && self.output.len() < OUTPUT_MAX
+    }
+
+    /// The next command; those that make no sense are answered on the way.
+    fn next(&mut self) -> Option<Command> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
+        while !self.session.quit {
+            match self.decoder.decode(&mut self.input) {
+                Ok(request) => match Command::parse(request?) {
+                    Ok(command) => return Some(command),
+                    Err(refused) => self.pipeline.push(refused),
+                },
+                Err(malformed) => {
+                    // What was asked before is still answered; what follows has no meaning.
+                    self.pipeline.push(Reply::error(format!("ERR {malformed}")));
+                    self.session.quit = true;
+                }
+            }
+        }
+        None
+    }
+
+    /// Begins a command, or hands it back if it must wait for those under way.
+    fn begin(&mut self, command: Command) -> Option<Command> {
+        let may_begin = match &command {
+            Command::Write { .. } => self.pipeline.admits(Kind::Write),
+            Command::Read { .. } => self.pipeline.admits(Kind::Read),
+            // They change how replies are written, or how reads are answered.
+            Command::Local(Local::Hello(_) | Local::ReadOnly(_)) => {
+                self.encode();
+                self.pipeline.len() == 0
+            }
+            Command::Local(_) => true,
+        };
+        if !may_begin {
+            return Some(command);
+        }
+        match command {
+            Command::Write { op, slot } => {
+                let ticket = self.pipeline.begin(Kind::Write, op.encoded_len());
+                let result = Err(Refusal::Unknown);
+                let mut answer = self.answer(Event::Written { ticket, slot, result });
+                let done = move |outcome| {
+                    if let Some(Event::Written { result, .. }) = &mut answer.event {
+                        *result = outcome;
+                    }
+                };
+                self.shared.replica.propose(op.encode(), Box::new(done));
+            }
+            Command::Read { query, slot } => {
+                let ticket = self.pipeline.begin(Kind::Read, query.request_len());
+                self.run.push(Asked { ticket, query, slot });
+            }
+            Command::Local(local) => {
+                let reply = self.session.answer(local, &self.shared);
+                self.pipeline.push(reply);
+            }
+        }
+        None
+    }
+
+    /// Asks the replica once for all reads of a run.
+    fn ask(&mut self) {
+        if self.run.is_empty() {
+            return;
+        }
+        let asked = std::mem::take(&mut self.run);
+        let mut answer = self.answer(Event::Readable { asked, result: Err(Refusal::Unknown) });
+        self.shared.replica.read(Box::new(move |permission| {
+            if let Some(Event::Readable { result, .. }) = &mut answer.event {
+                *result = permission;
+            }
+        }));
+    }
+
+    /// Answers reads. Permission once given holds for later too: the store only moves forward.
+    fn read(&mut self, asked: Vec<Asked>, result: Result<(), Refusal>) {
+        let stale = self.session.read_only && matches!(result, Err(Refusal::NotLeader { .. }));
+        for Asked { ticket, query, slot } in asked {
+            let reply = match result {
+                Err(refusal) if !stale => self.refuse(refusal, Kind::Read, slot),
+                _ => query.answer(&self.shared.view.read()),
+            };
+            self.pipeline.fill(ticket, reply);
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, kind: Kind, slot: u16) -> Reply {
+        refusal.reply(kind, slot, self.shared.id, &self.shared.members)
+    }
+
+    fn answer(&self, event: Event) -> Answer {
+        Answer { events: self.events.clone(), event: Some(event) }
+    }
+
+    /// Moves replies that are there to the output, while there is room.
+    fn encode(&mut self) {
+        while self.output.len() < OUTPUT_MAX
+            && let Some(reply) = self.pipeline.pop()
+        {
+            reply.encode(self.session.protocol, &mut self.output);
+        }
+    }
+}
+
+fn outcome_reply(outcome: &[u8]) -> Reply {
+    match Outcome::decode(outcome) {
+        Ok(Outcome::Done) => Reply::OK,
+        Ok(Outcome::Count(count)) => Reply::Integer(count),
+        Ok(Outcome::NotInteger) => Reply::error("ERR value is not an integer or out of range"),
+        Ok(Outcome::Overflow) => Reply::error("ERR increment or decrement would overflow"),
+        Ok(Outcome::Unreadable) => {
+            Reply::error("ERR the log entry is of a kind this version does not know")
+        }
+        Err(error) => Reply::error(format!("ERR the outcome of the write {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! hardlog-kv: a replicated key-value server that speaks RESP.
+//!
+//! ```text
+//! redis-cli ─▶ server ─▶ connection ─▶ exchange ─▶ command ─▶ op ─▶ replica (Raft) ─▶ store
+//!                                          ◀── pipeline ◀── outcome ◀──────────────────┘
+//! ```
+//! Every node accepts clients. The leader proposes writes to the replicated log and answers them
+//! once they are durable on a majority and applied; it answers reads once it knows that it still
+//! leads. The others answer `-MOVED` with the leader's address, which `redis-cli -c` follows.
+
+pub mod command;
+mod connection;
+mod exchange;
+mod info;
+pub mod limits;
+pub mod members;
+pub mod op;
+mod pipeline;
+pub mod replica;
+pub mod resp;
+pub mod server;
+mod session;
+pub mod slot;
+pub mod store;

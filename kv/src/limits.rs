@@ -1,0 +1,29 @@
+//! Every bound of the server in one place: what a client may send, what the store takes, what a
+//! connection may hold.
+//!
+//! The limit at the socket, the limit at the state machine and the limit at a snapshot's restore
+//! are the same constants, so that what was accepted once can always be replayed.
+
+/// Longest key, in bytes.
+pub const KEY_MAX: usize = 64 << 10;
+/// Longest value, in bytes.
+pub const VALUE_MAX: usize = 8 << 20;
+/// Longest request on the wire, in bytes, framing included.
+pub const REQUEST_MAX: usize = 16 << 20;
+/// Most elements of a request's array, and of any aggregate of a reply.
+pub const ELEMENTS_MAX: usize = 1 << 20;
+/// Longest line of the protocol (a header, a simple string, an inline command), in bytes.
+pub const LINE_MAX: usize = 64 << 10;
+/// Deepest nesting of a reply that the client follows.
+pub const DEPTH_MAX: usize = 8;
+/// Longest bulk string of a reply that the client takes, in bytes: a little more than a value,
+/// because INFO and errors arrive this way too.
+pub const BULK_MAX: usize = VALUE_MAX + (64 << 10);
+/// Requests of one connection that may be unanswered; beyond it the connection is not read.
+pub const PIPELINE_MAX: usize = 64 << 10;
+/// Bytes of requests of one connection that may be unanswered; beyond it it is not read.
+pub const IN_FLIGHT_MAX: usize = 2 * REQUEST_MAX;
+/// Bytes of encoded replies that wait for a client to read them; beyond it no more are encoded.
+pub const OUTPUT_MAX: usize = 1 << 20;
+/// Bytes of values in one reply; a request may name one large value many times.
+pub const REPLY_MAX: usize = 64 << 20;

@@ -1,0 +1,119 @@
+//! What the server needs of the replicated log, and nothing more.
+//!
+//! The layer above is [`crate::connection`]; below is a Raft node (or, in the server's own tests,
+//! a stand-in without one). Both calls answer through a callback, which may run on the log's
+//! threads: it must be short and may not call back.
+//!
+//! INVARIANT: a write's callback says Ok only after its entry was durable on a majority and
+//! applied here; a read's callback says Ok only when the store here holds every write that was
+//! acknowledged, by any node, before the read was asked for.
+
+#[cfg(test)]
+pub(crate) mod alone;
+
+use bytes::Bytes;
+
+use crate::{members::Members, resp::Reply, slot};
+
+/// Called once with the encoded [`crate::op::Outcome`] of a write.
+pub type WriteDone = Box<dyn FnOnce(Result<Bytes, Refusal>) + Send>;
+/// Called once when the store may be read.
+pub type ReadDone = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
+
+/// One node's part in the replication.
+pub trait Replica: Send + Sync + 'static {
+    /// Asks for a write: an encoded [`crate::op::Op`].
+    fn propose(&self, op: Bytes, done: WriteDone);
+    /// Asks when the store here is recent enough for a linearizable read.
+    fn read(&self, done: ReadDone);
+    /// How the node stands.
+    fn status(&self) -> Status;
+}
+
+/// Why a request was not carried out here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another node leads, or none is known to; nothing was done.
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<u64>,
+    },
+    /// The write was begun, and leadership ended before its outcome was known.
+    Unknown,
+    /// The command does not fit a log entry; nothing was done.
+    TooLarge,
+    /// Too much is in flight; nothing was done.
+    Busy,
+    /// The node is stopping, or its log has failed; nothing was done.
+    Stopped,
+}
+
+/// What a node is to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Leader,
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+}
+
+/// How a node stands, for INFO and CLUSTER.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Its number.
+    pub id: u64,
+    /// What it is to the others.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// Whom it takes for the leader.
+    pub leader: Option<u64>,
+    /// Highest index known to be committed.
+    pub commit: u64,
+    /// Highest index applied to the store.
+    pub applied: u64,
+    /// First index of its log.
+    pub first: u64,
+    /// Last index of its log; below `first` while the log is empty.
+    pub last: u64,
+    /// How often its log was opened.
+    pub incarnation: u64,
+}
+
+/// Whether a request could have changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It cannot.
+    Read,
+    /// It can.
+    Write,
+}
+
+impl Refusal {
+    /// The reply that tells a client what to do: go elsewhere, come again, or find out.
+    #[must_use]
+    pub fn reply(self, kind: Kind, slot: u16, own_id: u64, members: &Members) -> Reply {
+        match (self, kind) {
+            (Self::NotLeader { leader }, _) => {
+                match leader.filter(|id| *id != own_id).and_then(|id| members.client(id)) {
+                    Some(to) => slot::moved(slot, to),
+                    None => Reply::error("CLUSTERDOWN no leader is known; nothing was done"),
+                }
+            }
+            (Self::Unknown, Kind::Write) => Reply::error(
+                "UNKNOWN outcome: leadership ended while this write was under way; \
+                 it may or may not take effect",
+            ),
+            (Self::Unknown, Kind::Read) => {
+                Reply::error("TRYAGAIN leadership ended during this read; nothing was done")
+            }
+            (Self::TooLarge, _) => Reply::error("ERR the command does not fit a log entry"),
+            (Self::Busy, _) => Reply::error("TRYAGAIN too much is in flight; nothing was done"),
+            (Self::Stopped, _) => {
+                Reply::error("CLUSTERDOWN this node is stopping; nothing was done")
+            }
+        }
+    }
+}

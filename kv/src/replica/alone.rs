@@ -1,0 +1,112 @@
+//! A replica without a cluster, for the server's tests: it applies what is proposed, at once or
+//! when the test says so, or refuses as the test wants.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+
+use super::{ReadDone, Refusal, Replica, Role, Status, WriteDone};
+use crate::store::{Store, View};
+
+enum Call {
+    Write(Bytes, WriteDone),
+    Read(ReadDone),
+}
+
+#[derive(Default)]
+struct State {
+    store: Store,
+    holding: bool,
+    held: Vec<Call>,
+    refusal: Option<Refusal>,
+    applied: u64,
+    read_calls: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct Alone {
+    state: Mutex<State>,
+}
+
+impl Alone {
+    pub(crate) fn view(&self) -> View {
+        self.state.lock().unwrap().store.view()
+    }
+
+    /// From now on nothing is answered until [`Alone::release`].
+    pub(crate) fn hold(&self) {
+        self.state.lock().unwrap().holding = true;
+    }
+
+    /// Answers what was held, in order; what comes meanwhile is held again.
+    pub(crate) fn release(&self) {
+        let held = std::mem::take(&mut self.state.lock().unwrap().held);
+        held.into_iter().for_each(|call| self.carry_out(call));
+    }
+
+    /// Drops what was held without answering it.
+    pub(crate) fn forget(&self) {
+        drop(std::mem::take(&mut self.state.lock().unwrap().held));
+    }
+
+    /// How many calls are held.
+    pub(crate) fn held(&self) -> usize {
+        self.state.lock().unwrap().held.len()
+    }
+
+    /// How often a read was asked for.
+    pub(crate) fn read_calls(&self) -> usize {
+        self.state.lock().unwrap().read_calls
+    }
+
+    /// From now on everything is refused like this.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.state.lock().unwrap().refusal = Some(refusal);
+    }
+
+    fn come(&self, call: Call) {
+        let mut state = self.state.lock().unwrap();
+        if state.holding {
+            state.held.push(call);
+        } else {
+            drop(state);
+            self.carry_out(call);
+        }
+    }
+
+    fn carry_out(&self, call: Call) {
+        let mut state = self.state.lock().unwrap();
+        match (call, state.refusal) {
+            (Call::Write(_, done), Some(refusal)) => done(Err(refusal)),
+            (Call::Read(done), Some(refusal)) => done(Err(refusal)),
+            (Call::Read(done), None) => done(Ok(())),
+            (Call::Write(op, done), None) => {
+                let outcome = state.store.apply([&op]).pop().unwrap();
+                state.applied += 1;
+                done(Ok(outcome.encode()));
+            }
+        }
+    }
+}
+
+impl Replica for Alone {
+    fn propose(&self, op: Bytes, done: WriteDone) {
+        self.come(Call::Write(op, done));
+    }
+
+    fn read(&self, done: ReadDone) {
+        self.state.lock().unwrap().read_calls += 1;
+        self.come(Call::Read(done));
+    }
+
+    fn status(&self) -> Status {
+        let state = self.state.lock().unwrap();
+        let (role, leader) = match state.refusal {
+            None => (Role::Leader, Some(1)),
+            Some(Refusal::NotLeader { leader }) => (Role::Follower, leader),
+            Some(_) => (Role::Candidate, None),
+        };
+        let (commit, applied, last) = (state.applied, state.applied, state.applied);
+        Status { id: 1, role, term: 7, leader, commit, applied, first: 1, last, incarnation: 3 }
+    }
+}
