@@ -1,0 +1,105 @@
+//! Elections (section 5.2), with a pre-vote before them where it is configured (dissertation 9.6).
+//!
+//! A candidate counts its own vote like anybody else's: only once it is durable.
+
+use std::collections::BTreeMap;
+
+use hardlog::Term;
+
+use super::{Core, LogView, Role, quorum::Tally};
+use crate::{
+    durable::SaveNumber,
+    message::{Body, NodeId},
+};
+
+/// The answers so far.
+#[derive(Debug, Default)]
+pub(super) struct Candidate {
+    answers: BTreeMap<NodeId, bool>,
+    /// The save that holds the candidate's term and its vote for itself.
+    own_vote: SaveNumber,
+}
+
+impl<L: LogView> Core<L> {
+    /// A node that is no voter, or whose disk hangs, has no business being elected.
+    pub(super) fn may_campaign(&self) -> bool {
+        self.voters.contains(self.id) && !self.disk_hangs() && self.violation.is_none()
+    }
+
+    /// Begins an election now, without waiting for the timeout.
+    pub fn campaign(&mut self) {
+        if matches!(self.role, Role::Leader(_)) || !self.may_campaign() {
+            return;
+        }
+        if self.config.pre_vote { self.ask_whether() } else { self.ask_for_votes() }
+    }
+
+    fn ask_whether(&mut self) {
+        self.restart_election_timer();
+        self.leader = None;
+        let mut candidate = Candidate::default();
+        candidate.answers.insert(self.id, true);
+        self.role = Role::PreCandidate(candidate);
+        let last = self.log.last_id();
+        for peer in self.peers() {
+            self.send_for_term(peer, self.term + 1, Body::PreVote { last });
+        }
+        self.count_pre_votes();
+    }
+
+    fn ask_for_votes(&mut self) {
+        self.restart_election_timer();
+        self.leader = None;
+        self.term += 1;
+        self.vote = Some(self.id);
+        let own_vote = self.due_number();
+        self.role = Role::Candidate(Candidate { answers: BTreeMap::new(), own_vote });
+        let last = self.log.last_id();
+        for peer in self.peers() {
+            self.promise(peer, Body::Vote { last });
+        }
+    }
+
+    pub(super) fn on_pre_vote_reply(&mut self, from: NodeId, term: Term, granted: bool) {
+        let about_this = if granted { term == self.term + 1 } else { term == self.term };
+        let Role::PreCandidate(candidate) = &mut self.role else { return };
+        if about_this {
+            candidate.answers.insert(from, granted);
+            self.count_pre_votes();
+        }
+    }
+
+    fn count_pre_votes(&mut self) {
+        let Role::PreCandidate(candidate) = &self.role else { return };
+        match self.voters.tally(|id| candidate.answers.get(&id).copied()) {
+            Tally::Won => self.ask_for_votes(),
+            Tally::Lost => self.become_follower(self.term, None),
+            Tally::Open => {}
+        }
+    }
+
+    pub(super) fn on_vote_reply(&mut self, from: NodeId, granted: bool) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        candidate.answers.insert(from, granted);
+        self.count_votes();
+    }
+
+    /// The candidate's own vote counts once it is durable.
+    pub(super) fn count_own_vote(&mut self) {
+        let durable = self.saves.durable_number();
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if candidate.own_vote <= durable {
+            candidate.answers.insert(self.id, true);
+            self.count_votes();
+        }
+    }
+
+    fn count_votes(&mut self) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        match self.voters.tally(|id| candidate.answers.get(&id).copied()) {
+            Tally::Won => self.become_leader(),
+            Tally::Lost => self.become_follower(self.term, None),
+            Tally::Open => {}
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What a follower does with a leader's messages, and what any node does with a vote request
+//! (sections 5.2 to 5.4 and 7).
+
+use hardlog::{Entry, EntryId, Index, Term};
+
+use super::{Core, LogView, Slot, Violation};
+use crate::message::{AppendReply, Body, NodeId, SnapshotChunk};
+
+/// What came of completing a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Install {
+    /// The log is to begin anew after it: the next save says so, and must mark the snapshot.
+    Replace,
+    /// The log holds everything that it covers.
+    Superfluous,
+}
+
+impl<L: LogView> Core<L> {
+    // ---- votes
+
+    /// At least as up-to-date as this node's log (section 5.4.1).
+    fn is_up_to_date(&self, last: EntryId) -> bool {
+        let own = self.log.last_id();
+        (last.term, last.index) >= (own.term, own.index)
+    }
+
+    pub(super) fn on_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
+        if self.hears_a_leader() {
+            return;
+        }
+        let granted = term > self.term && self.is_up_to_date(last);
+        // Binds nobody, so nothing has to be durable before it leaves.
+        let about = if granted { term } else { self.term };
+        self.send_for_term(from, about, Body::PreVoteReply { granted });
+    }
+
+    pub(super) fn on_vote(&mut self, from: NodeId, last: EntryId) {
+        let free = match self.vote {
+            Some(vote) => vote == from,
+            None => self.leader.is_none(),
+        };
+        let granted = free && self.is_up_to_date(last);
+        if granted {
+            self.vote = Some(from);
+            self.restart_election_timer();
+        }
+        self.promise(from, Body::VoteReply { granted });
+    }
+
+    // ---- replication
+
+    pub(super) fn on_append(
+        &mut self,
+        from: NodeId,
+        prev: EntryId,
+        entries: Vec<Entry>,
+        commit: Index,
+    ) {
+        if !follow_each_other(prev, &entries, self.term) {
+            return;
+        }
+        if self.log.tail_bytes() >= self.config.unsaved_bytes_max {
+            return; // The log does not keep up; the leader will send again.
+        }
+        if let Some(rejected) = self.conflict(prev) {
+            self.promise(from, Body::AppendReply(rejected));
+            return;
+        }
+        let matched = prev.index + entries.len() as u64;
+        if !self.take_entries(from, entries) {
+            return;
+        }
+        let commit = commit.min(matched);
+        if commit > self.commit {
+            self.set_commit(commit);
+        }
+        self.promise(from, Body::AppendReply(AppendReply::Accepted { matched }));
+    }
+
+    /// Why the entry before the sent ones does not match, if it does not.
+    fn conflict(&self, prev: EntryId) -> Option<AppendReply> {
+        let (conflict_term, conflict_index) = match self.log.term_at(prev.index) {
+            Slot::Present(term) if term == prev.term => return None,
+            Slot::Present(term) => {
+                let start = self.log.run_start(term, prev.index);
+                (Some(term), start)
+            }
+            Slot::Beyond => (None, self.log.last_index() + 1),
+            Slot::Trimmed | Slot::Faulty => (None, self.log.first_index()),
+        };
+        Some(AppendReply::Rejected { prev: prev.index, conflict_term, conflict_index })
+    }
+
+    /// Stores what is not there yet. Entries that are there truncate nothing: requests arrive out
+    /// of order. False if a committed entry would have to go.
+    fn take_entries(&mut self, from: NodeId, entries: Vec<Entry>) -> bool {
+        let known =
+            entries.iter().take_while(|e| self.log.term_at(e.index()) == Slot::Present(e.term()));
+        let known = known.count();
+        let Some(first) = entries.get(known).map(Entry::index) else { return true };
+        if first <= self.log.last_index() {
+            if first <= self.commit {
+                let commit = self.commit;
+                self.violation = Some(Violation::CommittedConflict { from, index: first, commit });
+                return false;
+            }
+            self.log.truncate(first);
+            self.saves.truncated(first);
+        }
+        self.log.append(entries.into_iter().skip(known));
+        true
+    }
+
+    pub(super) fn on_heartbeat(&mut self, from: NodeId, commit: Index, round: u64) {
+        let commit = commit.min(self.log.last_index());
+        if commit > self.commit {
+            self.set_commit(commit);
+        }
+        self.promise(from, Body::HeartbeatReply { round });
+    }
+
+    // ---- snapshots
+
+    pub(super) fn on_snapshot_chunk(&mut self, from: NodeId, chunk: SnapshotChunk) {
+        if chunk.id.index <= self.commit {
+            let matched = chunk.id.index;
+            self.promise(from, Body::AppendReply(AppendReply::Accepted { matched }));
+            return;
+        }
+        self.out.chunks.push((from, chunk));
+    }
+
+    /// Asks the leader for the next chunk.
+    pub fn want_chunk(&mut self, from: NodeId, id: EntryId, offset: u64) {
+        if self.leader == Some(from) {
+            self.send(from, Body::SnapshotReply { id, offset });
+        }
+    }
+
+    /// A snapshot that `from` sent is whole and verified on disk.
+    ///
+    /// Whatever the log holds beyond it stays only if the log holds the snapshot's last entry
+    /// (section 7).
+    pub fn install_snapshot(&mut self, from: NodeId, id: EntryId) -> Install {
+        let holds_it = self.log.term_at(id.index) == Slot::Present(id.term);
+        let install = if id.index <= self.commit {
+            Install::Superfluous
+        } else if holds_it {
+            self.set_commit(id.index);
+            Install::Superfluous
+        } else {
+            self.log.reset(id);
+            self.saves.reset();
+            self.set_commit(id.index);
+            Install::Replace
+        };
+        if self.leader == Some(from) {
+            let matched = id.index;
+            self.promise(from, Body::AppendReply(AppendReply::Accepted { matched }));
+        }
+        install
+    }
+}
+
+/// Whether entries can stand in a log as they came: no holes, terms that never go back nor reach
+/// beyond the sender's.
+fn follow_each_other(prev: EntryId, entries: &[Entry], term: Term) -> bool {
+    let mut last = prev;
+    let in_order = entries.iter().all(|entry| {
+        let fits = last.index.checked_add(1) == Some(entry.index())
+            && entry.term() >= last.term
+            && entry.id.tag == 0;
+        last = entry.id;
+        fits
+    });
+    in_order && last.term <= term && last.index <= hardlog::entry::INDEX_MAX
+}

@@ -1,0 +1,474 @@
+//! Raft as a state machine: messages, ticks and proposals go in, a [`Ready`] comes out.
+//!
+//! ```text
+//!   step(message)  tick()  propose(command)  read(token)      durable(proof)
+//!         └───────────┴──────────┬──────────────┘                  │
+//!                       follower / candidate / leader ◀────────────┘
+//!                                │
+//!   ready(): save, messages, promises, what may be applied        saved(number)
+//! ```
+//! Above it the driver, which owns the log; below it a [`LogView`] that only reads.
+//!
+//! The core is a function of what comes in: no clock, no thread, no I/O, no randomness but the
+//! seed. Same inputs, same outputs. It never waits: what has to be written stays in an overlay
+//! over the log until the driver says that the log took it.
+//!
+//! Invariants:
+//! - `commit ≤ last`, and neither `term` nor `commit` ever goes back within a run.
+//! - What a message promises is durable before it leaves: see [`crate::durable`].
+//! - A leader never changes or drops an entry of its log while it leads.
+//! - Nothing at or below `commit` is ever truncated. A message that would is a breach of Raft by
+//!   somebody: the core says so in [`Core::violation`] and takes nothing more.
+//!
+//! It does not know membership changes, leadership transfer or client sessions.
+
+// The package allows these; here they would break "same inputs, same outputs".
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+mod candidate;
+mod follower;
+mod leader;
+mod log_view;
+pub mod progress;
+pub mod quorum;
+mod rng;
+mod saves;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use hardlog::{EntryId, HardState, Index, Term};
+
+use self::{
+    candidate::Candidate, leader::Leader, log_view::Overlay, quorum::Voters, rng::Rng, saves::Saves,
+};
+pub use self::{
+    follower::Install,
+    log_view::{LogView, Slot},
+};
+use crate::{
+    config::Config,
+    durable::{Durable, Promise, SaveNumber},
+    message::{AppendReply, Body, Message, NodeId},
+    ready::{ReadReady, ReadToken, Ready, Save},
+};
+
+/// The part that a node plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    /// Follows a leader or waits for one.
+    Follower,
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Asks to be elected.
+    Candidate,
+    /// Leads its term.
+    Leader,
+}
+
+#[derive(Debug)]
+enum Role {
+    Follower,
+    PreCandidate(Candidate),
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+}
+
+/// Why a proposal or a read was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// This node does not lead; the leader, if it is known, does.
+    NotLeader {
+        /// Who leads.
+        leader: Option<NodeId>,
+    },
+    /// Too much is on its way already.
+    Busy,
+    /// The command is larger than [`Config::command_bytes_max`].
+    TooLarge,
+}
+
+/// A peer said something that no correct node says; going on could lose what is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A leader wants to replace a committed entry.
+    #[error("node {from} would replace entry {index}, which is committed up to {commit}")]
+    CommittedConflict {
+        /// Who.
+        from: NodeId,
+        /// Which entry.
+        index: Index,
+        /// The commit index here.
+        commit: Index,
+    },
+    /// Two nodes claim to lead the same term.
+    #[error("node {from} claims to lead term {term}, which another node leads")]
+    TwoLeaders {
+        /// Who.
+        from: NodeId,
+        /// Which term.
+        term: Term,
+    },
+}
+
+/// One node of Raft.
+#[derive(Debug)]
+pub struct Core<L> {
+    id: NodeId,
+    config: Config,
+    voters: Voters,
+    log: Overlay<L>,
+    term: Term,
+    vote: Option<NodeId>,
+    commit: Index,
+    leader: Option<NodeId>,
+    role: Role,
+    election_elapsed: u32,
+    election_timeout: u32,
+    rng: Rng,
+    saves: Saves,
+    violation: Option<Violation>,
+    /// What the next [`Ready`] carries.
+    out: Ready,
+}
+
+/// Who a node is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The node.
+    pub id: NodeId,
+    /// All voters, itself among them.
+    pub voters: Voters,
+    /// Seed of the election timeouts; two nodes should not share one.
+    pub seed: u64,
+}
+
+impl<L: LogView> Core<L> {
+    /// A node as its log left it: a follower that knows no leader.
+    ///
+    /// # Panics
+    /// If the configuration does not pass [`Config::check`].
+    #[must_use]
+    pub fn new(identity: Identity, config: Config, log: L, saved: HardState) -> Self {
+        config.check().expect("the caller checked the configuration");
+        let log = Overlay::new(log);
+        // Everything before the window is committed, or it would not have been trimmed.
+        let commit = saved.commit.max(log.first_index().saturating_sub(1)).min(log.last_index());
+        let mut core = Self {
+            id: identity.id,
+            voters: identity.voters,
+            term: saved.term,
+            vote: saved.vote,
+            commit,
+            leader: None,
+            role: Role::Follower,
+            election_elapsed: 0,
+            election_timeout: 0,
+            rng: Rng::new(identity.seed),
+            saves: Saves::new(saved, log.last_index()),
+            violation: None,
+            out: Ready::default(),
+            config,
+            log,
+        };
+        core.restart_election_timer();
+        core
+    }
+
+    // ---- inputs
+
+    /// Time passed.
+    pub fn tick(&mut self) {
+        self.saves.tick(self.is_dirty());
+        if matches!(self.role, Role::Leader(_)) {
+            self.tick_leader();
+            return;
+        }
+        self.election_elapsed = self.election_elapsed.saturating_add(1);
+        if self.election_elapsed >= self.election_timeout && self.may_campaign() {
+            self.campaign();
+        }
+    }
+
+    /// A message came in. Whatever it says, this neither panics nor forgets a promise.
+    pub fn step(&mut self, message: Message) {
+        let Message { from, to, term, .. } = message;
+        let stranger = to != self.id || from == self.id || !self.voters.contains(from);
+        if stranger || self.violation.is_some() {
+            return;
+        }
+        if term > self.term {
+            match message.body {
+                // Binds nobody: the term it names has not begun.
+                Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
+                Body::Vote { .. } if self.hears_a_leader() => return,
+                ref body => {
+                    let leader = body.is_from_leader().then_some(from);
+                    self.become_follower(term, leader);
+                }
+            }
+        } else if term < self.term {
+            self.answer_old_term(&message);
+            return;
+        }
+        if message.body.is_from_leader() && !self.follow(from) {
+            return;
+        }
+        self.dispatch(message);
+    }
+
+    fn dispatch(&mut self, message: Message) {
+        let Message { from, term, body, .. } = message;
+        match body {
+            Body::PreVote { last } => self.on_pre_vote(from, term, last),
+            Body::PreVoteReply { granted } => self.on_pre_vote_reply(from, term, granted),
+            Body::Vote { last } => self.on_vote(from, last),
+            Body::VoteReply { granted } => self.on_vote_reply(from, granted),
+            Body::Append { prev, entries, commit } => self.on_append(from, prev, entries, commit),
+            Body::AppendReply(reply) => self.on_append_reply(from, reply),
+            Body::Heartbeat { commit, round } => self.on_heartbeat(from, commit, round),
+            Body::HeartbeatReply { round } => self.on_heartbeat_reply(from, round),
+            Body::Snapshot(chunk) => self.on_snapshot_chunk(from, chunk),
+            Body::SnapshotReply { id, offset } => self.on_snapshot_reply(from, id, offset),
+        }
+    }
+
+    /// A command to be replicated; its place in the log, should it ever commit there.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub fn propose(&mut self, command: &Bytes) -> Result<EntryId, Refused> {
+        self.propose_command(command)
+    }
+
+    /// A linearizable read: once [`Ready::reads`] names `token`, whatever was committed before this
+    /// call lies at or below its index.
+    ///
+    /// # Errors
+    /// If this node does not lead, or too many reads wait.
+    pub fn read(&mut self, token: ReadToken) -> Result<(), Refused> {
+        self.register_read(token)
+    }
+
+    /// What the log proved durable: promises may be counted.
+    pub fn durable(&mut self, proof: Durable) {
+        self.saves.durable(proof.number());
+        match &self.role {
+            Role::Candidate(_) => self.count_own_vote(),
+            Role::Leader(_) => self.advance_commit(),
+            Role::Follower | Role::PreCandidate(_) => {}
+        }
+    }
+
+    // ---- outputs
+
+    /// What is to be done now. Cheap when there is nothing.
+    pub fn ready(&mut self) -> Ready {
+        if matches!(self.role, Role::Leader(_)) {
+            self.start_reads();
+            self.replicate();
+        }
+        let mut ready = std::mem::take(&mut self.out);
+        if self.is_dirty() {
+            let (reset, truncate_from, entries) = self.log.changes();
+            let hard_state = self.hard_state();
+            let hard_state = (hard_state != self.saves.hard_state()).then_some(hard_state);
+            let number = self.saves.next_number();
+            ready.save = Some(Save { number, reset, truncate_from, entries, hard_state });
+        }
+        ready.apply_to = self.commit.min(self.saves.durable_index());
+        ready
+    }
+
+    /// The log took the save of the last [`Ready`]; it is visible, not durable.
+    ///
+    /// # Panics
+    /// If it is another save, or the log does not show it.
+    pub fn saved(&mut self, number: SaveNumber) {
+        assert!(number == self.saves.next_number(), "save {number} is not the one that is due");
+        let hard_state = self.hard_state();
+        self.log.written();
+        self.saves.accepted(hard_state, self.log.last_index());
+    }
+
+    /// Gives up what the log did not take, as if the node had stopped before and started again:
+    /// the way out when the disk is full. Promises about it are gone too. A leader steps down,
+    /// since it can no longer lead a term whose entries it forgot.
+    pub fn abandon_unsaved(&mut self) {
+        let due = self.saves.next_number();
+        self.out.promises.retain(|promise| promise.needs() < due);
+        self.out.send.clear();
+        self.log.abandon();
+        self.saves.truncated(self.log.last_index() + 1);
+        self.commit = self.commit.min(self.log.last_index());
+        self.become_follower(self.term, None);
+    }
+
+    // ---- state
+
+    /// Who this is.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The current term.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Who leads the current term, if it is known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The commit index.
+    pub fn commit(&self) -> Index {
+        self.commit
+    }
+
+    /// Id of the last entry, written or not.
+    pub fn last_id(&self) -> EntryId {
+        self.log.last_id()
+    }
+
+    /// The part that the node plays.
+    pub fn role(&self) -> RoleName {
+        match self.role {
+            Role::Follower => RoleName::Follower,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+
+    /// The breach of Raft that stopped this node.
+    pub fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
+    /// Term, vote and commit index as they should be written.
+    pub fn hard_state(&self) -> HardState {
+        let commit = self.commit.min(self.log.last_index());
+        HardState { term: self.term, vote: self.vote, commit }
+    }
+
+    /// Bytes of entries that wait to be written.
+    pub fn unsaved_bytes(&self) -> u64 {
+        self.log.tail_bytes()
+    }
+
+    // ---- what all roles share
+
+    /// Whether there is something to write that has to be durable. A commit index alone has not:
+    /// it goes with the next batch.
+    fn is_dirty(&self) -> bool {
+        let saved = self.saves.hard_state();
+        !self.log.is_clean() || saved.term != self.term || saved.vote != self.vote
+    }
+
+    fn send(&mut self, to: NodeId, body: Body) {
+        self.send_for_term(to, self.term, body);
+    }
+
+    fn send_for_term(&mut self, to: NodeId, term: Term, body: Body) {
+        self.out.send.push(Message { from: self.id, to, term, body });
+    }
+
+    /// Sends once everything that the core knows now is durable.
+    fn promise(&mut self, to: NodeId, body: Body) {
+        let message = Message { from: self.id, to, term: self.term, body };
+        let needs = self.due_number();
+        self.out.promises.push(Promise::new(needs, message));
+    }
+
+    /// The save that covers the state as it is now.
+    fn due_number(&self) -> SaveNumber {
+        self.saves.next_number() - u64::from(!self.is_dirty())
+    }
+
+    fn peers(&self) -> Vec<NodeId> {
+        self.voters.iter().filter(|id| *id != self.id).collect()
+    }
+
+    fn restart_election_timer(&mut self) {
+        let Config { election_ticks_min: min, election_ticks_max: max, .. } = self.config;
+        self.election_elapsed = 0;
+        self.election_timeout = self.rng.between(min, max);
+    }
+
+    /// Leader stickiness: as long as a leader is heard, nobody helps to depose it.
+    fn hears_a_leader(&self) -> bool {
+        self.config.check_quorum
+            && self.leader.is_some()
+            && self.election_elapsed < self.config.election_ticks_min
+    }
+
+    fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+        assert!(term >= self.term, "term goes back from {} to {term}", self.term);
+        if term > self.term {
+            self.term = term;
+            self.vote = None;
+        }
+        let led = std::mem::replace(&mut self.role, Role::Follower);
+        self.leader = leader;
+        if let Role::Leader(mut led) = led {
+            self.out.reads_lost.extend(led.take_reads());
+            self.restart_election_timer();
+        }
+        if leader.is_some() {
+            self.restart_election_timer();
+        }
+    }
+
+    /// Takes the sender for the leader of the current term. False if that cannot be.
+    fn follow(&mut self, from: NodeId) -> bool {
+        if self.leader.is_some_and(|leader| leader != from) {
+            self.violation = Some(Violation::TwoLeaders { from, term: self.term });
+            return false;
+        }
+        self.become_follower(self.term, Some(from));
+        true
+    }
+
+    /// Somebody lives in an older term: it learns of the current one, everything else is void.
+    fn answer_old_term(&mut self, message: &Message) {
+        let body = match message.body {
+            Body::Append { prev, .. } => Body::AppendReply(AppendReply::Rejected {
+                prev: prev.index,
+                conflict_term: None,
+                conflict_index: 0,
+            }),
+            Body::Heartbeat { .. } | Body::Snapshot(_) => Body::HeartbeatReply { round: 0 },
+            Body::Vote { .. } => Body::VoteReply { granted: false },
+            Body::PreVote { .. } => Body::PreVoteReply { granted: false },
+            Body::PreVoteReply { .. }
+            | Body::VoteReply { .. }
+            | Body::AppendReply(_)
+            | Body::HeartbeatReply { .. }
+            | Body::SnapshotReply { .. } => return,
+        };
+        self.promise(message.from, body);
+    }
+
+    fn set_commit(&mut self, index: Index) {
+        assert!(
+            index >= self.commit && index <= self.log.last_index(),
+            "commit {} to {index}, last {}",
+            self.commit,
+            self.log.last_index()
+        );
+        self.commit = index;
+    }
+
+    /// The disk has not answered for so long that it counts as hung.
+    fn disk_hangs(&self) -> bool {
+        let max = self.config.disk_ticks_max;
+        max > 0 && self.saves.oldest_age() > max
+    }
+}
+
+impl Ready {
+    fn read_done(&mut self, token: ReadToken, index: Index) {
+        self.reads.push(ReadReady { token, index });
+    }
+}

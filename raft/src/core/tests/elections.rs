@@ -1,0 +1,271 @@
+//! Sections 5.1, 5.2 and 5.4.1; dissertation 6.2 and 9.6.
+
+use hardlog::{EntryId, HardState};
+
+use super::net::{Memory, Net, memory, says};
+use crate::{
+    config::Config,
+    core::{RoleName, Violation},
+    message::Body,
+};
+
+fn classic() -> Config {
+    Config::classic()
+}
+
+#[test]
+fn a_leader_emerges_and_stays_under_both_profiles() {
+    for config in [Config::classic(), Config::production()] {
+        for seed in 0..20 {
+            let mut net = Net::new(5, config.clone(), seed);
+            net.tick(120);
+            let leaders = net.leaders();
+            assert_eq!(leaders.len(), 1, "seed {seed}");
+            net.tick(200);
+            assert_eq!(net.leaders(), leaders, "seed {seed}: heartbeats keep the leader");
+        }
+    }
+}
+
+#[test]
+fn a_lone_voter_elects_itself_once_its_vote_is_durable() {
+    let mut net = Net::new(1, Config::production(), 1);
+    net.core(1).campaign();
+    net.collect(1);
+    assert_eq!(net.core(1).role(), RoleName::Candidate, "its own vote is not on disk yet");
+    net.sync(1, 1);
+    assert_eq!(net.core(1).role(), RoleName::Leader);
+}
+
+#[test]
+fn a_vote_request_leaves_only_after_term_and_own_vote_are_durable() {
+    let mut net = Net::new(3, classic(), 1);
+    net.core(1).campaign();
+    net.collect(1);
+    assert!(net.wire.is_empty());
+    net.sync(1, 1);
+    assert_eq!(net.wire.len(), 2);
+    assert_eq!(net.node(1).disk.hard_state, HardState { term: 1, vote: Some(1), commit: 0 });
+}
+
+#[test]
+fn a_vote_leaves_only_after_it_is_durable_and_is_remembered_after_a_crash() {
+    let mut net = Net::new(3, classic(), 1);
+    let ask = |from| says(from, 3, 1, Body::Vote { last: EntryId::default() });
+    net.core(3).step(ask(1));
+    net.collect(3);
+    assert!(net.wire.is_empty());
+    net.sync(3, 1);
+    assert_eq!(net.wire.pop(), Some(says(3, 1, 1, Body::VoteReply { granted: true })));
+    net.crash(3);
+    net.core(3).step(ask(2));
+    net.collect(3);
+    assert_eq!(net.wire.pop(), Some(says(3, 2, 1, Body::VoteReply { granted: false })));
+    net.core(3).step(ask(1));
+    net.collect(3);
+    assert_eq!(net.wire.pop(), Some(says(3, 1, 1, Body::VoteReply { granted: true })));
+}
+
+#[test]
+fn a_vote_that_never_reached_the_disk_was_never_sent() {
+    let mut net = Net::new(3, classic(), 1);
+    net.core(3).step(says(1, 3, 1, Body::Vote { last: EntryId::default() }));
+    net.collect(3);
+    net.crash(3);
+    net.core(3).step(says(2, 3, 1, Body::Vote { last: EntryId::default() }));
+    net.settle();
+    assert_eq!(net.node(3).disk.hard_state.vote, Some(2), "the first vote bound nobody");
+}
+
+#[test]
+fn election_restriction_5_4_1() {
+    // (the voter's terms, the candidate's last entry, the vote)
+    let cases: &[(&[u64], (u64, u64), bool)] = &[
+        (&[], (0, 0), true),
+        (&[1], (0, 0), false),
+        (&[1, 1], (2, 1), true),
+        (&[1, 1], (1, 1), false),
+        (&[1, 1], (3, 1), true),
+        (&[1, 1], (1, 2), true),
+        (&[1, 2], (9, 1), false),
+        (&[1, 2], (2, 2), true),
+    ];
+    for (log, (index, term), granted) in cases {
+        let mut net = Net::with_logs(classic(), &[&[], &[], log]);
+        let last = EntryId::new(*index, *term);
+        net.core(3).step(says(1, 3, 7, Body::Vote { last }));
+        net.collect(3);
+        net.sync(3, 1);
+        let reply = says(3, 1, 7, Body::VoteReply { granted: *granted });
+        assert_eq!(net.wire, [reply], "{log:?} asked with {last:?}");
+    }
+}
+
+#[test]
+fn a_node_without_the_committed_entry_is_not_elected() {
+    let mut net = Net::with_logs(classic(), &[&[1, 1], &[1, 1], &[1]]);
+    net.core(3).campaign();
+    net.settle();
+    assert_eq!(net.core(3).role(), RoleName::Follower);
+    assert_eq!(net.core(1).term(), 2, "but its term is adopted");
+}
+
+#[test]
+fn higher_term_resets_the_vote_and_the_same_term_keeps_it() {
+    let mut net = Net::new(3, classic(), 1);
+    net.core(1).campaign();
+    net.collect(1);
+    net.sync(1, 1);
+    net.wire.clear();
+    // Steps down to a leader of its own term: the vote stays.
+    net.core(1).step(says(2, 1, 1, Body::Heartbeat { commit: 0, round: 0 }));
+    assert_eq!(net.core(1).role(), RoleName::Follower);
+    assert_eq!(net.core(1).hard_state().vote, Some(1));
+    net.core(1).step(says(3, 1, 2, Body::Heartbeat { commit: 0, round: 0 }));
+    assert_eq!(net.core(1).hard_state(), HardState { term: 2, vote: None, commit: 0 });
+}
+
+#[test]
+fn stale_vote_replies_are_ignored() {
+    let mut net = Net::new(3, classic(), 1);
+    net.core(1).campaign();
+    net.collect(1);
+    net.core(1).campaign();
+    net.collect(1);
+    let count = net.node(1).unsynced.len();
+    net.sync(1, count);
+    net.core(1).step(says(2, 1, 1, Body::VoteReply { granted: true }));
+    assert_eq!(net.core(1).role(), RoleName::Candidate, "that was for term 1");
+    net.core(1).step(says(2, 1, 2, Body::VoteReply { granted: true }));
+    assert_eq!(net.core(1).role(), RoleName::Leader);
+}
+
+#[test]
+fn split_votes_resolve_by_random_timeouts() {
+    let mut net = Net::new(2, classic(), 3);
+    net.core(1).campaign();
+    net.core(2).campaign();
+    net.settle();
+    assert!(net.leaders().is_empty(), "each voted for itself");
+    net.tick(200);
+    assert_eq!(net.leaders().len(), 1);
+}
+
+#[test]
+fn a_node_that_comes_back_from_a_partition_does_not_depose_the_leader() {
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    net.isolate(3);
+    net.tick(300);
+    assert_eq!(net.core(3).term(), 1, "a pre-vote begins no term");
+    net.heal();
+    net.tick(100);
+    assert_eq!(net.leaders(), [(1, 1)]);
+}
+
+#[test]
+fn without_pre_vote_it_does() {
+    let mut net = Net::new(3, classic(), 1);
+    net.elect(1);
+    net.isolate(3);
+    net.tick(300);
+    assert!(net.core(3).term() > 1);
+    net.heal();
+    net.tick(100);
+    assert!(net.core(1).term() > 1);
+}
+
+#[test]
+fn check_quorum_a_leader_without_followers_steps_down() {
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    net.isolate(1);
+    net.tick(100);
+    assert_ne!(net.core(1).role(), RoleName::Leader);
+    assert!(net.leaders().iter().all(|(id, _)| *id != 1));
+    let mut net = Net::new(3, classic(), 1);
+    net.elect(1);
+    net.isolate(1);
+    net.tick(100);
+    assert!(net.leaders().iter().any(|(id, _)| *id == 1), "the paper's leader goes on");
+}
+
+#[test]
+fn nobody_votes_while_a_leader_is_heard() {
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    for voter in [1, 2] {
+        net.core(voter).step(says(3, voter, 9, Body::Vote { last: EntryId::new(9, 9) }));
+        net.core(voter).step(says(3, voter, 9, Body::PreVote { last: EntryId::new(9, 9) }));
+        assert_eq!(net.core(voter).term(), 1);
+    }
+    net.settle();
+    assert_eq!(net.leaders(), [(1, 1)]);
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_loses_its_leadership() {
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    net.hung.push(1);
+    net.propose(1, "x");
+    net.tick(50);
+    assert_eq!(net.leaders(), [(1, 1)]);
+    net.tick(100);
+    let leaders = net.leaders();
+    assert!(leaders.len() == 1 && leaders[0].0 != 1, "{leaders:?}");
+    assert_eq!(net.commands(2), ["x"], "the others had it and go on");
+}
+
+#[test]
+fn two_leaders_of_one_term_stop_the_node_that_sees_them() {
+    let mut net = Net::new(3, classic(), 1);
+    net.elect(1);
+    net.core(1).step(says(2, 1, 1, Body::Heartbeat { commit: 0, round: 0 }));
+    assert_eq!(net.core(1).violation(), Some(Violation::TwoLeaders { from: 2, term: 1 }));
+    net.core(2).step(says(3, 2, 1, Body::Heartbeat { commit: 0, round: 0 }));
+    assert_eq!(net.core(2).violation(), Some(Violation::TwoLeaders { from: 3, term: 1 }));
+}
+
+#[test]
+fn strangers_are_not_heard() {
+    let mut net = Net::new(3, classic(), 1);
+    for (from, to) in [(9, 1), (1, 1), (2, 3)] {
+        net.core(1).step(says(from, to, 9, Body::Heartbeat { commit: 0, round: 0 }));
+    }
+    assert_eq!(net.core(1).term(), 0);
+}
+
+#[test]
+fn giving_up_unsaved_work_is_like_a_restart() {
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    net.propose(1, "a");
+    net.settle();
+    net.propose(1, "b");
+    let _ = net.core(1).ready();
+    net.core(1).abandon_unsaved();
+    assert_eq!(net.core(1).role(), RoleName::Follower);
+    assert_eq!(net.core(1).last_id(), EntryId::new(2, 1));
+    assert_eq!(net.core(1).hard_state().vote, Some(1), "its vote is never forgotten");
+    net.tick(200);
+    assert_eq!(net.leaders().len(), 1);
+    let (leader, _) = net.leaders()[0];
+    net.propose(leader, "c");
+    net.tick(10);
+    assert_eq!(net.commands(1), ["a", "c"]);
+}
+
+#[test]
+fn a_node_starts_as_its_disk_left_it() {
+    let disk = Memory {
+        hard_state: HardState { term: 5, vote: Some(2), commit: 2 },
+        ..memory(&[1, 1, 4])
+    };
+    let mut net = Net::new(3, classic(), 1);
+    net.start(1, disk);
+    assert_eq!((net.core(1).term(), net.core(1).commit()), (5, 2));
+    net.core(1).step(says(3, 1, 5, Body::Vote { last: EntryId::new(9, 4) }));
+    net.collect(1);
+    assert_eq!(net.wire.pop(), Some(says(1, 3, 5, Body::VoteReply { granted: false })));
+}

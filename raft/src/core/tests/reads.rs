@@ -1,0 +1,94 @@
+//! Linearizable reads (dissertation 6.4).
+
+use super::net::Net;
+use crate::{
+    config::Config,
+    core::Refused,
+    ready::{ReadReady, Ready},
+};
+
+fn led() -> Net {
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    net.propose(1, "a");
+    net.tick(5);
+    net
+}
+
+#[test]
+fn a_read_is_answered_at_the_commit_index_once_a_majority_confirms_the_leader() {
+    let mut net = led();
+    net.core(1).read(7).unwrap();
+    net.collect(1);
+    assert!(net.node(1).reads.is_empty(), "nobody has confirmed anything");
+    net.settle();
+    assert_eq!(net.node(1).reads, [ReadReady { token: 7, index: 2 }]);
+}
+
+#[test]
+fn one_voter_needs_nobody() {
+    let mut net = Net::new(1, Config::production(), 1);
+    net.elect(1);
+    net.settle();
+    net.core(1).read(1).unwrap();
+    net.collect(1);
+    assert_eq!(net.node(1).reads, [ReadReady { token: 1, index: 1 }]);
+}
+
+#[test]
+fn a_leader_that_was_replaced_answers_no_read() {
+    let mut net = led();
+    net.isolate(1);
+    net.core(1).read(7).unwrap();
+    net.elect(2);
+    net.propose(2, "newer");
+    net.tick(5);
+    assert!(net.node(1).reads.is_empty());
+    net.heal();
+    net.tick(5);
+    assert!(net.node(1).reads.is_empty());
+    assert_eq!(net.node(1).reads_lost, [7]);
+    assert_eq!(net.core(1).read(8), Err(Refused::NotLeader { leader: Some(2) }));
+}
+
+#[test]
+fn a_confirmation_from_before_the_read_does_not_count() {
+    let mut net = led();
+    net.core(1).read(1).unwrap();
+    net.collect(1);
+    let early = std::mem::take(&mut net.wire);
+    net.core(1).read(2).unwrap();
+    net.collect(1);
+    assert!(net.wire.is_empty(), "the second read waits for the first round to end");
+    net.wire = early;
+    net.settle();
+    let tokens: Vec<_> = net.node(1).reads.iter().map(|read| read.token).collect();
+    assert_eq!(tokens, [1, 2]);
+}
+
+#[test]
+fn a_new_leader_answers_no_read_before_an_entry_of_its_own_term_is_committed() {
+    let mut net = led();
+    net.crash(1);
+    net.cut.extend([(1, 2), (3, 2)]);
+    net.core(2).term = 5;
+    net.core(2).become_leader();
+    net.core(2).read(9).unwrap();
+    net.collect(2);
+    let Ready { reads, .. } = net.core(2).ready();
+    assert!(reads.is_empty() && net.node(2).reads.is_empty());
+    net.cut.clear();
+    net.tick(4);
+    let last = net.core(2).last_id().index;
+    assert_eq!(net.node(2).reads, [ReadReady { token: 9, index: last }]);
+}
+
+#[test]
+fn a_lost_confirmation_is_asked_for_again_with_the_next_heartbeat() {
+    let mut net = led();
+    net.core(1).read(7).unwrap();
+    net.collect(1);
+    net.wire.clear();
+    net.tick(4);
+    assert_eq!(net.node(1).reads.len(), 1);
+}
