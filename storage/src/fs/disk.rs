@@ -8,7 +8,7 @@
 //!   itself may be reached through symlinks: an operator may keep the data on another disk.)
 //! - Only regular files are ever opened: the name is looked at before, the handle after the open.
 //!   New files are mode 0600, directories 0700; a wider root that exists is reported, not refused.
-//! - One call of the trait is one system call on the data. Reads, writes and allocations are
+//! - One write, sync or allocation of the trait is one system call on the data. Reads, writes and allocations are
 //!   repeated when interrupted before they did anything; *nothing* else is ever repeated. Least of
 //!   all a sync: one that was interrupted may have swallowed the only report of a lost page.
 //! - Handles are opened when first needed, and kept: a writeback error on a directory is reported
@@ -270,7 +270,16 @@ struct DiskFile {
 
 impl File for DiskFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        uninterrupted(|| self.file.read_at(buf, offset))
+        // The system may stop short in front of a sector it cannot read. Asked again, it says so; a
+        // caller that took the short read for the end of the file would take damage for a torn tail.
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match uninterrupted(|| self.file.read_at(rest, offset.saturating_add(done as u64)))? {
+                0 => break,
+                len => done += len,
+            }
+        }
+        Ok(done)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
