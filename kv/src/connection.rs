@@ -35,6 +35,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, id: i64, mut socket: TcpStream) -
             _ = events.recv_many(&mut batch, 1024), if exchange.awaits_event() => {
                 batch.drain(..).for_each(|event| exchange.take(event));
             }
+            permit = exchange.permit(), if exchange.awaits_permit() => {
+                exchange.take_permit(permit);
+            }
             read = from.read_buf(&mut exchange.input), if reading => {
                 exchange.ended = read? == 0;
             }

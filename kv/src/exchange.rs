@@ -10,18 +10,19 @@
 //! ```
 //!
 //! INVARIANT: memory is bounded: no more is decoded while there are too many unanswered requests,
-//! too many bytes in them, or too much output that the client does not take. Every request begun
-//! gets exactly one reply: a callback that is dropped uncalled answers that nothing is known.
+//! too many bytes in them, or too much output that the client does not take; and a write begins
+//! only with a permit of the gate that all connections share. Every request begun gets exactly one
+//! reply: a callback that is dropped uncalled answers that nothing is known.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
 
 use crate::{
     command::{Command, Local, Query},
-    limits::{IN_FLIGHT_MAX, OUTPUT_MAX, PIPELINE_MAX},
-    op::Outcome,
+    limits::{OUTPUT_MAX, PIPELINE_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX},
+    op::{Op, Outcome},
     pipeline::{Pipeline, Ticket},
     replica::{Kind, Refusal},
     resp::{Decoder, Reply},
@@ -48,6 +49,8 @@ pub(crate) enum Event {
 struct Answer {
     events: UnboundedSender<Event>,
     event: Option<Event>,
+    /// Let go with the answer.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Answer {
@@ -75,6 +78,10 @@ pub(crate) struct Exchange {
     run: Vec<Asked>,
     /// A command that must wait until what is under way is answered.
     held: Option<Command>,
+    /// Permits that the held command waits for, 0 if it waits for something else.
+    permits_wanted: u32,
+    /// Permits that were waited for.
+    permit: Option<OwnedSemaphorePermit>,
     events: UnboundedSender<Event>,
 }
 
@@ -90,6 +97,8 @@ impl Exchange {
             pipeline: Pipeline::new(),
             run: Vec::new(),
             held: None,
+            permits_wanted: 0,
+            permit: None,
             events,
         }
     }
@@ -138,6 +147,28 @@ impl Exchange {
         self.pipeline.waiting() > 0
     }
 
+    #[cfg(test)]
+    pub(crate) fn gate(&self) -> Arc<tokio::sync::Semaphore> {
+        Arc::clone(&self.shared.gate)
+    }
+
+    /// Whether a command is held that needs permits.
+    pub(crate) fn awaits_permit(&self) -> bool {
+        self.permits_wanted > 0
+    }
+
+    /// Waits for the permits of the held command. Given up, it has only lost its place in the row.
+    pub(crate) fn permit(&self) -> impl Future<Output = Option<OwnedSemaphorePermit>> + use<> {
+        let acquiring = Arc::clone(&self.shared.gate).acquire_many_owned(self.permits_wanted);
+        async { acquiring.await.ok() }
+    }
+
+    /// Takes in the permits.
+    pub(crate) fn take_permit(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.permits_wanted = 0;
+        self.permit = permit;
+    }
+
     /// Whether everything is said; looked at after [`Exchange::advance`].
     pub(crate) fn is_over(&self) -> bool {
         (self.ended || self.session.quit) && self.pipeline.len() == 0 && self.output.is_empty()
@@ -145,7 +176,8 @@ impl Exchange {
 
     fn has_room(&self) -> bool {
         self.pipeline.len() < PIPELINE_MAX
-            && self.pipeline.bytes() < IN_FLIGHT_MAX
+            && self.pipeline.waiting() < UNDER_WAY_MAX
+            && self.pipeline.bytes() < UNDER_WAY_BYTES_MAX
             && self.output.len() < OUTPUT_MAX
     }
 
@@ -186,17 +218,7 @@ impl Exchange {
             return Some(command);
         }
         match command {
-            Command::Write { op, slot } => {
-                let ticket = self.pipeline.begin(Kind::Write, op.encoded_len());
-                let result = Err(Refusal::Unknown);
-                let mut answer = self.answer(Event::Written { ticket, slot, result });
-                let done = move |outcome| {
-                    if let Some(Event::Written { result, .. }) = &mut answer.event {
-                        *result = outcome;
-                    }
-                };
-                self.shared.replica.propose(op.encode(), Box::new(done));
-            }
+            Command::Write { op, slot } => return self.propose(op, slot),
             Command::Read { query, slot } => {
                 let ticket = self.pipeline.begin(Kind::Read, query.request_len());
                 self.run.push(Asked { ticket, query, slot });
@@ -209,13 +231,37 @@ impl Exchange {
         None
     }
 
+    /// Proposes a write, or hands it back if it must wait for those of other connections.
+    fn propose(&mut self, op: Op, slot: u16) -> Option<Command> {
+        let permits = u32::try_from(op.encoded_len().div_ceil(1024)).unwrap_or(u32::MAX);
+        let permit = self.permit.take();
+        let permit =
+            permit.or_else(|| Arc::clone(&self.shared.gate).try_acquire_many_owned(permits).ok());
+        let Some(permit) = permit else {
+            self.permits_wanted = permits;
+            return Some(Command::Write { op, slot });
+        };
+        self.permits_wanted = 0;
+        let ticket = self.pipeline.begin(Kind::Write, op.encoded_len());
+        let result = Err(Refusal::Unknown);
+        let mut answer = self.answer(Event::Written { ticket, slot, result }, Some(permit));
+        let done = move |outcome| {
+            if let Some(Event::Written { result, .. }) = &mut answer.event {
+                *result = outcome;
+            }
+        };
+        self.shared.replica.propose(op.encode(), Box::new(done));
+        None
+    }
+
     /// Asks the replica once for all reads of a run.
     fn ask(&mut self) {
         if self.run.is_empty() {
             return;
         }
         let asked = std::mem::take(&mut self.run);
-        let mut answer = self.answer(Event::Readable { asked, result: Err(Refusal::Unknown) });
+        let mut answer =
+            self.answer(Event::Readable { asked, result: Err(Refusal::Unknown) }, None);
         self.shared.replica.read(Box::new(move |permission| {
             if let Some(Event::Readable { result, .. }) = &mut answer.event {
                 *result = permission;
@@ -239,8 +285,8 @@ impl Exchange {
         refusal.reply(kind, slot, self.shared.id, &self.shared.members)
     }
 
-    fn answer(&self, event: Event) -> Answer {
-        Answer { events: self.events.clone(), event: Some(event) }
+    fn answer(&self, event: Event, permit: Option<OwnedSemaphorePermit>) -> Answer {
+        Answer { events: self.events.clone(), event: Some(event), _permit: permit }
     }
 
     /// Moves replies that are there to the output, while there is room.

@@ -8,14 +8,17 @@
 //! once they are durable on a majority and applied; it answers reads once it knows that it still
 //! leads. The others answer `-MOVED` with the leader's address, which `redis-cli -c` follows.
 
+pub mod client;
 pub mod command;
 mod connection;
 mod exchange;
 mod info;
 pub mod limits;
+pub mod local;
 pub mod members;
 pub mod op;
 mod pipeline;
+pub mod render;
 pub mod replica;
 pub mod resp;
 pub mod server;

@@ -19,10 +19,15 @@ pub const DEPTH_MAX: usize = 8;
 /// Longest bulk string of a reply that the client takes, in bytes: a little more than a value,
 /// because INFO and errors arrive this way too.
 pub const BULK_MAX: usize = VALUE_MAX + (64 << 10);
-/// Requests of one connection that may be unanswered; beyond it the connection is not read.
+/// Replies that one connection may be owed; beyond it the connection is not read.
 pub const PIPELINE_MAX: usize = 64 << 10;
-/// Bytes of requests of one connection that may be unanswered; beyond it it is not read.
-pub const IN_FLIGHT_MAX: usize = 2 * REQUEST_MAX;
+/// Requests of one connection that may be under way; beyond it it is not read.
+pub const UNDER_WAY_MAX: usize = 4 << 10;
+/// Bytes of one connection's requests that may be under way; beyond it it is not read.
+pub const UNDER_WAY_BYTES_MAX: usize = 8 << 20;
+/// Writes of all connections that may be under way, in KiB, each rounded up: below what the
+/// replica takes, so that connections wait for each other instead of being refused.
+pub const WRITES_KIB_MAX: usize = 24 << 10;
 /// Bytes of encoded replies that wait for a client to read them; beyond it no more are encoded.
 pub const OUTPUT_MAX: usize = 1 << 20;
 /// Bytes of values in one reply; a request may name one large value many times.

@@ -17,7 +17,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::{connection, members::Members, replica::Replica, resp::Reply, store::View};
+use crate::{
+    connection, limits::WRITES_KIB_MAX, members::Members, replica::Replica, resp::Reply,
+    store::View,
+};
 
 /// What all connections of a node share.
 pub(crate) struct Shared {
@@ -28,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) clients_max: usize,
     clients: Arc<Semaphore>,
+    /// Room for writes, in KiB.
+    pub(crate) gate: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Shared {
@@ -63,9 +68,9 @@ impl Server {
         let clients_max = clients_max.min(Semaphore::MAX_PERMITS);
         let clients = Arc::new(Semaphore::new(clients_max));
         let started = Instant::now();
-        Self {
-            shared: Arc::new(Shared { id, replica, view, members, started, clients_max, clients }),
-        }
+        let gate = Arc::new(Semaphore::new(WRITES_KIB_MAX));
+        let shared = Shared { id, replica, view, members, started, clients_max, clients, gate };
+        Self { shared: Arc::new(shared) }
     }
 
     #[cfg(test)]

@@ -23,6 +23,10 @@ impl Talk {
         Self { replica, exchange: Exchange::new(shared, 5, sender), events }
     }
 
+    fn permits(&self) -> usize {
+        self.exchange.gate().available_permits()
+    }
+
     /// Sends, takes in every event there is, and returns what came out.
     fn say(&mut self, input: &str) -> String {
         self.exchange.input.extend_from_slice(input.as_bytes());
@@ -165,13 +169,19 @@ fn a_client_that_closes_its_side_is_answered_to_the_end() {
 fn no_more_is_taken_from_a_client_than_the_limits_allow() {
     let mut talk = Talk::new();
     talk.replica.hold();
-    let pipeline = "INCR n\r\n".repeat(PIPELINE_MAX + 10);
+    let pipeline = "INCR n\r\n".repeat(UNDER_WAY_MAX + 10);
     assert_eq!(talk.say(&pipeline), "");
-    assert_eq!((talk.replica.held(), talk.exchange.wants_input()), (PIPELINE_MAX, false));
+    assert_eq!((talk.replica.held(), talk.exchange.wants_input()), (UNDER_WAY_MAX, false));
     talk.replica.release();
     talk.say("");
     talk.replica.release();
-    assert!(talk.say("").ends_with(&format!(":{}\r\n", PIPELINE_MAX + 10)));
+    assert!(talk.say("").ends_with(&format!(":{}\r\n", UNDER_WAY_MAX + 10)));
+    // One that is answered behind one that is not takes room as well.
+    talk.say("SET a 1\r\n");
+    talk.say(&"PING\r\n".repeat(PIPELINE_MAX));
+    assert_eq!((talk.exchange.awaits_event(), talk.exchange.wants_input()), (true, false));
+    talk.replica.release();
+    assert_eq!(talk.say("").len(), 5 + 7 * PIPELINE_MAX);
     // Output that nobody takes stops it too.
     let value = "v".repeat(60_000);
     talk.exchange.input.extend_from_slice(format!("ECHO {value}\r\n").repeat(40).as_bytes());
@@ -238,4 +248,43 @@ fn info_has_its_sections_all_or_one() {
     }
     let one = talk.say("INFO log\r\n");
     assert!(one.contains("# Log") && !one.contains("# Server"), "{one}");
+}
+
+#[test]
+fn a_write_waits_for_room_among_those_of_other_connections() {
+    let mut talk = Talk::new();
+    talk.replica.hold();
+    let all = talk.permits();
+    talk.say(&format!("SET a {}\r\n", "v".repeat(2000)));
+    assert_eq!(talk.permits(), all - 2);
+    let others = talk.exchange.gate().try_acquire_many_owned(u32::try_from(all - 2).unwrap());
+    talk.say("SET b 1\r\nPING\r\n");
+    assert_eq!((talk.replica.held(), talk.exchange.awaits_permit()), (1, true));
+    assert!(!talk.exchange.wants_input());
+    // Room is given to it while the first is still under way.
+    drop(others);
+    let permit = talk.exchange.gate().try_acquire_many_owned(1).ok();
+    talk.exchange.take_permit(permit);
+    talk.say("");
+    assert_eq!((talk.replica.held(), talk.exchange.awaits_permit()), (2, false));
+    talk.replica.release();
+    assert_eq!((talk.say(""), talk.permits()), ("+OK\r\n+OK\r\n+PONG\r\n".into(), all));
+}
+
+#[test]
+fn a_write_that_waits_for_room_takes_what_its_own_connection_gives_back() {
+    let mut talk = Talk::new();
+    talk.replica.hold();
+    let all = talk.permits();
+    talk.say("SET a 1\r\n");
+    let others = talk.exchange.gate().try_acquire_many_owned(u32::try_from(all - 1).unwrap());
+    talk.say("SET b 1\r\n");
+    assert!(talk.exchange.awaits_permit());
+    talk.replica.release();
+    assert_eq!(talk.say(""), "+OK\r\n");
+    assert_eq!((talk.exchange.awaits_permit(), talk.permits()), (false, 0));
+    talk.replica.release();
+    assert_eq!((talk.say(""), talk.permits()), ("+OK\r\n".into(), 1));
+    drop(others);
+    assert_eq!(talk.permits(), all);
 }

@@ -1,0 +1,314 @@
+//! A cluster of processes on this machine: which ports, which directories, which are running.
+//!
+//! The layer above is the program's `cluster` command, the demonstration and the tests; below are
+//! child processes of the same program, one `serve` each.
+//!
+//! - Nodes never outlive this process, however it ends: each holds the reading end of a pipe as its
+//!   standard input and stops when the writing end, which is here, is gone.
+//! - Ports are chosen by the system once and kept in `DIR/cluster`, so that a restarted node is
+//!   found where it was. While this process lives it keeps a bound socket on each of them that
+//!   never listens: the system then gives the port to nobody else, also while its node is down.
+//! - A node's directory is created only at the very first start. Afterwards a directory that is
+//!   missing is an error and not a node that has forgotten its vote.
+//!
+//! It starts what it is told to start and nothing by itself.
+
+mod file;
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use tokio::net::TcpSocket;
+
+use self::file::ClusterFile;
+use crate::members::{Member, Members};
+
+/// How long a node may take to stop before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a process that must end is looked at; the system has no way to wait with a limit.
+const POLL_PAUSE: Duration = Duration::from_millis(10);
+
+/// What nodes are started with.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// The program to run; it must understand `serve`.
+    pub program: PathBuf,
+    /// Further arguments of `serve`.
+    pub arguments: Vec<String>,
+}
+
+/// The nodes of one directory; they end when this is dropped.
+#[derive(Debug)]
+pub struct LocalCluster {
+    dir: PathBuf,
+    options: NodeOptions,
+    file: ClusterFile,
+    running: BTreeMap<u64, Child>,
+    /// Keep the ports; never used for anything else.
+    _ports: Vec<TcpSocket>,
+}
+
+impl LocalCluster {
+    /// The cluster in `dir`, begun with `node_count` nodes if there is none. Starts nothing.
+    ///
+    /// # Errors
+    /// What the file system or the network said; `InvalidData` for a cluster file that cannot be
+    /// read, `InvalidInput` when the cluster there has another number of nodes.
+    pub fn open(dir: &Path, node_count: usize, options: NodeOptions) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let found = file::load(dir)?;
+        if let Some(found) = &found
+            && found.members.len() != node_count
+        {
+            let text = format!(
+                "{} holds a cluster of {} nodes, not of {node_count}",
+                dir.display(),
+                found.members.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let (members, ports) = reserve(found.as_ref().map(|file| &file.members), node_count)?;
+        let file = ClusterFile {
+            id: found.as_ref().map_or_else(file::fresh_id, |file| file.id),
+            begun: found.is_some_and(|file| file.begun),
+            members,
+        };
+        file::save(dir, &file)?;
+        Ok(Self { dir: dir.to_owned(), options, file, running: BTreeMap::new(), _ports: ports })
+    }
+
+    /// Where the nodes are.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.file.members
+    }
+
+    /// Where clients reach the nodes.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.file.members.iter().map(|(_, member)| member.client()).collect()
+    }
+
+    /// Directory of a node's log.
+    #[must_use]
+    pub fn node_dir(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("node-{id}"))
+    }
+
+    /// File that collects what a node prints.
+    #[must_use]
+    pub fn node_output(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("node-{id}.out"))
+    }
+
+    /// The arguments a node is started with, for a person who wants to do it by hand.
+    #[must_use]
+    pub fn serve_arguments(&self, id: u64) -> Vec<String> {
+        let mut arguments = vec![
+            "serve".to_owned(),
+            format!("--id={id}"),
+            format!("--dir={}", self.node_dir(id).display()),
+            format!("--cluster={:016x}", self.file.id),
+            format!("--peers={}", self.file.members),
+        ];
+        arguments.extend(self.options.arguments.iter().cloned());
+        arguments
+    }
+
+    /// Process number of a running node.
+    #[must_use]
+    pub fn process_id(&self, id: u64) -> Option<u32> {
+        self.running.get(&id).map(Child::id)
+    }
+
+    /// Starts every node and waits until each accepts clients.
+    ///
+    /// # Errors
+    /// As [`LocalCluster::start`]; nodes that were started stay so.
+    pub fn start_all(&mut self) -> io::Result<()> {
+        let ids: Vec<u64> = self.file.members.iter().map(|(id, _)| id).collect();
+        for id in &ids {
+            self.spawn(*id)?;
+        }
+        for id in &ids {
+            self.await_listening(*id)?;
+        }
+        if !self.file.begun {
+            self.file.begun = true;
+            file::save(&self.dir, &self.file)?;
+        }
+        Ok(())
+    }
+
+    /// Starts one node and waits until it accepts clients.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends at once; its own words are in [`Self::node_output`].
+    ///
+    /// # Panics
+    /// When it is running.
+    pub fn start(&mut self, id: u64) -> io::Result<()> {
+        self.spawn(id)?;
+        self.await_listening(id)
+    }
+
+    /// Kills a node with SIGKILL, as a crash would, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(&mut self, id: u64) -> io::Result<()> {
+        if let Some(mut child) = self.running.remove(&id) {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Stops every node in an orderly way; those that do not stop in time are killed.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stop_all(&mut self) -> io::Result<()> {
+        // The end of its standard input is what tells a node to stop.
+        self.running.values_mut().for_each(|child| drop(child.stdin.take()));
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        for child in self.running.values_mut() {
+            while child.try_wait()?.is_none() {
+                if Instant::now() > deadline {
+                    child.kill()?;
+                }
+                std::thread::sleep(POLL_PAUSE);
+            }
+        }
+        self.running.clear();
+        Ok(())
+    }
+
+    /// The nodes that ended without being told to, since this was asked last.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn take_ended(&mut self) -> io::Result<Vec<(u64, ExitStatus)>> {
+        let mut ended = Vec::new();
+        for (id, child) in &mut self.running {
+            if let Some(status) = child.try_wait()? {
+                ended.push((*id, status));
+            }
+        }
+        for (id, _) in &ended {
+            self.running.remove(id);
+        }
+        Ok(ended)
+    }
+
+    /// How many nodes are running, as far as is known.
+    #[must_use]
+    pub fn running_count(&self) -> usize {
+        self.running.len()
+    }
+
+    fn spawn(&mut self, id: u64) -> io::Result<()> {
+        assert!(!self.running.contains_key(&id), "node {id} is running already");
+        let output = OpenOptions::new().create(true).append(true).open(self.node_output(id))?;
+        let mut arguments = self.serve_arguments(id);
+        arguments.push("--stop-with-stdin".to_owned());
+        if !self.file.begun {
+            arguments.push("--create".to_owned());
+        }
+        let child = Command::new(&self.options.program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        self.running.insert(id, child);
+        Ok(())
+    }
+
+    fn await_listening(&mut self, id: u64) -> io::Result<()> {
+        let address = self.file.members.client(id).expect("a node that was started is a member");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if std::net::TcpStream::connect(address).is_ok() {
+                return Ok(());
+            }
+            let ended = match self.running.get_mut(&id) {
+                Some(child) => child.try_wait()?,
+                None => None,
+            };
+            let problem = match ended {
+                Some(status) => {
+                    self.running.remove(&id);
+                    format!("node {id} ended ({status})")
+                }
+                None if Instant::now() > deadline => format!("node {id} does not listen"),
+                None => {
+                    std::thread::sleep(POLL_PAUSE);
+                    continue;
+                }
+            };
+            let output = self.node_output(id);
+            let said = last_lines(&output).unwrap_or_default();
+            return Err(io::Error::other(format!("{problem}; {}:\n{said}", output.display())));
+        }
+    }
+}
+
+impl Drop for LocalCluster {
+    fn drop(&mut self) {
+        for child in self.running.values_mut() {
+            // Not there any more is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Binds the ports of `wanted`, or others where one is taken meanwhile.
+fn reserve(wanted: Option<&Members>, count: usize) -> io::Result<(Members, Vec<TcpSocket>)> {
+    let mut ports = Vec::new();
+    let mut bind = |port: Option<u16>| -> io::Result<u16> {
+        let bound = port.and_then(|port| bind(port).ok()).map_or_else(|| bind(0), Ok)?;
+        let port = bound.local_addr()?.port();
+        // Elsewhere than on Linux a port that is only bound cannot be bound again by the node.
+        if cfg!(target_os = "linux") {
+            ports.push(bound);
+        }
+        Ok(port)
+    };
+    let mut members = Vec::new();
+    for id in (1..).take(count) {
+        let member = wanted.and_then(|members| members.get(id));
+        let client_port = bind(member.map(|member| member.client_port))?;
+        let raft_port = bind(member.map(|member| member.raft_port))?;
+        members.push((id, Member { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), client_port, raft_port }));
+    }
+    let members = Members::new(members)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a cluster has a node"))?;
+    Ok((members, ports))
+}
+
+fn bind(port: u16) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // With this on both sides a node may listen on a port that is bound here.
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    Ok(socket)
+}
+
+/// The end of a file, for an error message.
+fn last_lines(path: &Path) -> io::Result<String> {
+    let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n"))
+}
+
+#[cfg(test)]
+mod tests;
