@@ -8,9 +8,9 @@
 //!   itself may be reached through symlinks: an operator may keep the data on another disk.)
 //! - Only regular files are ever opened: the name is looked at before, the handle after the open.
 //!   New files are mode 0600, directories 0700; a wider root that exists is reported, not refused.
-//! - One write, sync or allocation of the trait is one system call on the data. Reads, writes and allocations are
-//!   repeated when interrupted before they did anything; *nothing* else is ever repeated. Least of
-//!   all a sync: one that was interrupted may have swallowed the only report of a lost page.
+//! - One write, sync or allocation of the trait is one system call. Reads, writes and allocations
+//!   are repeated when interrupted before they did anything; *nothing* else is ever repeated. Least
+//!   of all a sync: one that was interrupted may have swallowed the only report of a lost page.
 //! - Handles are opened when first needed, and kept: a writeback error on a directory is reported
 //!   to handles that were open when it happened. A `DiskFs` is for one life of the directory.
 //!

@@ -274,3 +274,6 @@ impl SyncPoint {
         Self::SnapshotName,
     ];
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,8 +156,7 @@ impl SimFs {
         let mut hasher = DefaultHasher::new();
         for ((dir, name), ino) in &state.names {
             let inode = state.inode(*ino);
-            (dir, name, &inode.unreadable).hash(&mut hasher);
-            inode.live.hash_into(&mut hasher);
+            (dir, name, &inode.unreadable, inode.live.digest()).hash(&mut hasher);
         }
         hasher.finish()
     }

@@ -111,6 +111,9 @@ impl File for SimFile {
     fn allocate(&self, len: u64) -> io::Result<()> {
         self.step((Call::Allocate, 0, len), |state, effect| {
             plain(effect, || {
+                if len == 0 {
+                    return Ok(());
+                }
                 self.writable(Some(len))?;
                 let free = state.free_pages();
                 let inode = state.inode_mut(self.ino);
