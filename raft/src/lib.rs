@@ -11,6 +11,7 @@
 //! - [`core`]: elections, replication, commitment, reads. A function of what comes in.
 //! - [`durable`]: the types that keep a promise sealed until the log's watermark covers it.
 //! - [`message`], [`payload`]: what is said, and what stands in an entry.
+//! - [`transport`]: messages between nodes over TCP.
 //!
 //! `#![allow]`: what the pure core may not use is forbidden in `core/mod.rs`, and free elsewhere.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -21,6 +22,7 @@ pub mod durable;
 pub mod message;
 pub mod payload;
 pub mod ready;
+pub mod transport;
 
 pub use self::{
     config::Config,

@@ -8,7 +8,7 @@
 //! (see [`crate::durable`]), not here.
 
 use bytes::Bytes;
-use hardlog::{Entry, EntryId, Index, Term};
+use hardlog::{Entry, EntryId, Index, SnapshotOffer, Term};
 use serde::{Deserialize, Serialize};
 
 /// Names a node for ever. A node whose disk was wiped must come back under another one.
@@ -109,19 +109,16 @@ pub enum AppendReply {
     },
 }
 
-/// A piece of a snapshot file.
+/// A piece of a snapshot.
 ///
 /// A chunk without bytes at offset 0 offers the snapshot; the answer says where to go on, so that
-/// a transfer that broke off is resumed. Size and checksum name the bytes: two leaders may hold
-/// snapshots of the same id that differ in their bytes, and those are never mixed.
+/// a transfer that broke off is resumed. The offer stands in every chunk and names the bytes by
+/// length and checksum: two leaders may hold snapshots of the same entry that differ, and those are
+/// never mixed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotChunk {
-    /// Id of the last entry that the snapshot covers.
-    pub id: EntryId,
-    /// Bytes of the whole.
-    pub size: u64,
-    /// Checksum of the whole, as in the log's mark.
-    pub crc: u32,
+    /// Which snapshot.
+    pub offer: SnapshotOffer,
     /// Where `data` begins.
     pub offset: u64,
     /// The bytes.

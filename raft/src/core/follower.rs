@@ -122,8 +122,9 @@ impl<L: LogView> Core<L> {
     // ---- snapshots
 
     pub(super) fn on_snapshot_chunk(&mut self, from: NodeId, chunk: SnapshotChunk) {
-        if chunk.id.index <= self.commit {
-            let matched = chunk.id.index;
+        let index = chunk.offer.id.index;
+        if index <= self.commit {
+            let matched = index;
             self.promise(from, Body::AppendReply(AppendReply::Accepted { matched }));
             return;
         }

@@ -201,7 +201,7 @@ impl Net {
             }
             for (from, chunk) in ready.chunks {
                 // In this net a snapshot is its own name: it arrives whole.
-                let _: Install = node.core.install_snapshot(from, chunk.id);
+                let _: Install = node.core.install_snapshot(from, chunk.offer.id);
             }
             self.wire.extend(ready.send);
             self.release(id, 0);
@@ -345,9 +345,7 @@ impl Node {
 fn offer(from: NodeId, to: NodeId, node: &Node) -> Message {
     let log = node.log.0.borrow();
     let chunk = crate::message::SnapshotChunk {
-        id: log.prev,
-        size: 0,
-        crc: 0,
+        offer: hardlog::SnapshotOffer { id: log.prev, meta: Bytes::new(), len: 0, crc: None },
         offset: 0,
         data: Bytes::new(),
     };

@@ -1,0 +1,205 @@
+//! Carries messages between nodes over TCP.
+//!
+//! ```text
+//!   node ── send ──▶ Outbox (peer, lane) ──▶ thread: connect, hello, frames ──▶ socket
+//!   node ◀─ deliver ── thread: frames ◀── hello ◀── accept ◀── socket
+//! ```
+//! Above: the node, which hands messages over without waiting and is handed those that come in.
+//! Below: the standard library's sockets, one thread for each connection, no runtime.
+//!
+//! Each pair of nodes has three lanes in each direction, each a connection of its own, so that a
+//! heartbeat or a vote never waits behind entries, nor entries behind a snapshot.
+//! A message may be lost at any time and nothing here repeats it: Raft does. Messages of one lane
+//! do not overtake each other while a connection lasts.
+//!
+//! INVARIANT: memory is bounded by [`Settings`], never by what a peer claims or sends.
+//! There is no encryption and no authentication yet: addresses beyond loopback are refused unless
+//! [`Settings::insecure`] says otherwise.
+
+mod codec;
+mod frame;
+mod handshake;
+mod inbound;
+mod outbound;
+mod outbox;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use hardlog::LogId;
+
+pub use self::{
+    codec::{Bincode, Codec, CodecError},
+    handshake::VERSION,
+};
+use self::{handshake::Acquaintance, inbound::Inbound, outbox::Bounds, outbox::Outbox};
+use crate::message::{Body, Message, NodeId};
+
+/// One of the connections between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Heartbeats, votes, answers.
+    Control = 0,
+    /// Entries.
+    Log = 1,
+    /// Snapshots.
+    Snapshot = 2,
+}
+
+impl Lane {
+    const ALL: [Self; 3] = [Self::Control, Self::Log, Self::Snapshot];
+
+    fn of(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|lane| *lane as u8 == byte)
+    }
+
+    fn for_body(body: &Body) -> Self {
+        match body {
+            Body::Append { .. } => Self::Log,
+            Body::Snapshot(_) => Self::Snapshot,
+            Body::PreVote { .. }
+            | Body::PreVoteReply { .. }
+            | Body::Vote { .. }
+            | Body::VoteReply { .. }
+            | Body::AppendReply(_)
+            | Body::Heartbeat { .. }
+            | Body::HeartbeatReply { .. }
+            | Body::SnapshotReply { .. } => Self::Control,
+        }
+    }
+
+    fn bounds(self, bytes: u64) -> Bounds {
+        match self {
+            Self::Control => Bounds { messages: 1024, bytes: 1 << 20 },
+            Self::Log => Bounds { messages: 1024, bytes },
+            Self::Snapshot => Bounds { messages: 4, bytes },
+        }
+    }
+}
+
+/// Who this node is and whom it talks to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its id.
+    pub id: NodeId,
+    /// The cluster; nodes of another one are refused.
+    pub cluster: u64,
+    /// Names its log for ever.
+    pub log_id: LogId,
+    /// How often the log was opened.
+    pub incarnation: u64,
+    /// All nodes; its own address is not used.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// Largest message, in bytes, below 4 GiB.
+    pub message_bytes_max: u32,
+    /// Bytes that may wait for one lane of one peer.
+    pub outbox_bytes_max: u64,
+    /// Allow addresses beyond loopback.
+    pub insecure: bool,
+}
+
+/// What becomes of a message that came in. May wait: the peer then waits too. False ends the
+/// connection.
+pub(crate) type Deliver = Arc<dyn Fn(Message) -> bool + Send + Sync>;
+
+/// The running transport.
+pub struct Transport {
+    outboxes: BTreeMap<(NodeId, Lane), Arc<Outbox>>,
+    inbound: Arc<Inbound>,
+    threads: Vec<JoinHandle<()>>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Transport {
+    /// Listens, and connects to peers as soon as there is something to tell them.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an address beyond loopback without [`Settings::insecure`]; whatever the
+    /// system says about the listener or threads.
+    pub fn start(settings: &Settings, listener: TcpListener, deliver: Deliver) -> io::Result<Self> {
+        let local = listener.local_addr()?;
+        let others = settings.peers.iter().filter(|(id, _)| **id != settings.id);
+        let beyond = |address: &SocketAddr| !address.ip().is_loopback();
+        if let Some(address) = others.clone().map(|(_, a)| *a).chain([local]).find(beyond)
+            && !settings.insecure
+        {
+            let why = format!("{address} is not a loopback address: there is no encryption");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let acquaintance = Arc::new(Acquaintance {
+            cluster: settings.cluster,
+            id: settings.id,
+            log_id: settings.log_id,
+            incarnation: settings.incarnation,
+            known: others.clone().map(|(id, _)| (*id, Mutex::new(None))).collect(),
+        });
+        let inbound = Inbound::new(Arc::clone(&acquaintance), settings.message_bytes_max, deliver);
+        let mut transport = Self {
+            outboxes: BTreeMap::new(),
+            inbound: Arc::new(inbound),
+            threads: Vec::new(),
+            acceptor: None,
+        };
+        for (id, address) in others {
+            for lane in Lane::ALL {
+                let outbox = Arc::new(Outbox::new(lane.bounds(settings.outbox_bytes_max)));
+                transport.outboxes.insert((*id, lane), Arc::clone(&outbox));
+                let link = outbound::Link {
+                    acquaintance: Arc::clone(&acquaintance),
+                    peer: *id,
+                    address: *address,
+                    lane,
+                    outbox,
+                    codec: Bincode::new(u64::from(settings.message_bytes_max)),
+                };
+                transport.threads.push(outbound::spawn(link)?);
+            }
+        }
+        transport.acceptor = Some(inbound::spawn(&transport.inbound, listener)?);
+        Ok(transport)
+    }
+
+    /// Hands a message over. Never waits; whether it arrives is not known.
+    pub fn send(&self, message: Message) {
+        let lane = Lane::for_body(&message.body);
+        if let Some(outbox) = self.outboxes.get(&(message.to, lane)) {
+            outbox.push(message);
+        }
+    }
+
+    /// Messages that were dropped because too many waited for their peer.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.outboxes.values().map(|outbox| outbox.dropped()).sum()
+    }
+
+    /// Ends all connections and threads. What waits is not sent.
+    pub fn shutdown(&mut self) {
+        self.outboxes.values().for_each(|outbox| outbox.close());
+        self.inbound.stop();
+        for thread in self.acceptor.take().into_iter().chain(self.threads.drain(..)) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the transport panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("outboxes", &self.outboxes.len()).finish_non_exhaustive()
+    }
+}

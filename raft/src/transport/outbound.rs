@@ -1,0 +1,102 @@
+//! One lane to one peer: connect when there is something to say, say hello, send frames; after a
+//! failure wait longer and longer before the next attempt.
+
+use std::{
+    io::{self, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{
+    Lane,
+    codec::{Bincode, Codec},
+    frame,
+    handshake::Acquaintance,
+    outbox::Outbox,
+};
+use crate::message::{Message, NodeId};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// A peer that takes no byte for this long is as good as gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Frames are gathered up to here before they go to the socket.
+const GATHER_BYTES: usize = 256 << 10;
+
+pub(super) struct Link {
+    pub(super) acquaintance: Arc<Acquaintance>,
+    pub(super) peer: NodeId,
+    pub(super) address: SocketAddr,
+    pub(super) lane: Lane,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) codec: Bincode,
+}
+
+pub(super) fn spawn(link: Link) -> io::Result<JoinHandle<()>> {
+    let name = format!("to-{}-{:?}", link.peer, link.lane).to_lowercase();
+    thread::Builder::new().name(name).spawn(move || run(&link))
+}
+
+fn run(link: &Link) {
+    let mut stream = None;
+    let mut buffer = Vec::new();
+    let mut retry = RETRY_MIN;
+    let mut told = false;
+    while let Some(messages) = link.outbox.take() {
+        let connected = match stream.take() {
+            Some(stream) => Ok(stream),
+            None => connect(link),
+        };
+        match connected.and_then(|mut s| send(link, &mut s, messages, &mut buffer).map(|()| s)) {
+            Ok(connected) => {
+                stream = Some(connected);
+                retry = RETRY_MIN;
+                told = false;
+            }
+            Err(error) => {
+                // Once for each time that the peer goes away, not for each attempt.
+                if !told {
+                    tracing::info!(peer = link.peer, lane = ?link.lane, %error, "not reachable");
+                    told = true;
+                }
+                if !link.outbox.pause(retry) {
+                    return;
+                }
+                retry = (retry * 2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+fn connect(link: &Link) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&link.address, CONNECT_TIMEOUT)?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    link.acquaintance.introduce(&mut stream, link.peer, link.lane)?;
+    Ok(stream)
+}
+
+fn send(
+    link: &Link,
+    stream: &mut TcpStream,
+    messages: impl IntoIterator<Item = Message>,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    buffer.clear();
+    for message in messages {
+        if let Err(error) = frame::append(buffer, |to| link.codec.encode(&message, to)) {
+            tracing::error!(peer = link.peer, %error, "a message is not sent");
+        }
+        if buffer.len() >= GATHER_BYTES {
+            stream.write_all(buffer)?;
+            buffer.clear();
+        }
+    }
+    stream.write_all(buffer)?;
+    buffer.shrink_to(4 * GATHER_BYTES);
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Messages that wait for one lane of one peer.
+//!
+//! Bounded in number and bytes: when it is full the oldest goes, since Raft sends again what
+//! matters and an old message is worth less than a new one. Pushing never waits.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::message::{Body, Message};
+
+/// Bounds of an outbox.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) messages: usize,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    bounds: Bounds,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    messages: VecDeque<Message>,
+    bytes: u64,
+    dropped: u64,
+    closed: bool,
+}
+
+impl Outbox {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, queue: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // No code that runs under this lock can panic half-way through a change.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, message: Message) {
+        let mut queue = self.lock();
+        queue.bytes += weight(&message);
+        queue.messages.push_back(message);
+        while queue.messages.len() > self.bounds.messages
+            || (queue.bytes > self.bounds.bytes && queue.messages.len() > 1)
+        {
+            let Some(oldest) = queue.messages.pop_front() else { break };
+            queue.bytes -= weight(&oldest);
+            queue.dropped += 1;
+        }
+        drop(queue);
+        self.changed.notify_one();
+    }
+
+    /// Waits for messages and takes all of them; none once the outbox is closed.
+    pub(super) fn take(&self) -> Option<VecDeque<Message>> {
+        let mut queue = self.lock();
+        while queue.messages.is_empty() && !queue.closed {
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.closed {
+            return None;
+        }
+        queue.bytes = 0;
+        Some(std::mem::take(&mut queue.messages))
+    }
+
+    /// Waits for `time`, whatever comes in; false once the outbox is closed.
+    pub(super) fn pause(&self, time: Duration) -> bool {
+        let closed = |queue: &mut Queue| !queue.closed;
+        let waited = self.changed.wait_timeout_while(self.lock(), time, closed);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.closed
+    }
+
+    /// Messages that were dropped because too many waited.
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Bytes of the payloads in a message, and something for the rest.
+pub(super) fn weight(message: &Message) -> u64 {
+    let payload = match &message.body {
+        Body::Append { entries, .. } => {
+            entries.iter().map(|entry| entry.payload.len() as u64 + 32).sum()
+        }
+        Body::Snapshot(chunk) => (chunk.data.len() + chunk.offer.meta.len()) as u64,
+        _ => 0,
+    };
+    payload + 64
+}
+
+#[cfg(test)]
+mod tests {
+    use hardlog::{Entry, EntryId};
+
+    use super::*;
+
+    fn message(term: u64, len: usize) -> Message {
+        let entries = vec![Entry::new(1, 1, vec![0; len])];
+        let body = Body::Append { prev: EntryId::default(), entries, commit: 0 };
+        Message { from: 1, to: 2, term, body }
+    }
+
+    fn terms(outbox: &Outbox) -> Vec<u64> {
+        outbox.take().into_iter().flatten().map(|message| message.term).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes_when_there_are_too_many_messages_or_bytes() {
+        let outbox = Outbox::new(Bounds { messages: 3, bytes: 1000 });
+        (1..=5).for_each(|term| outbox.push(message(term, 1)));
+        assert_eq!((terms(&outbox), outbox.dropped()), (vec![3, 4, 5], 2));
+        (1..=3).for_each(|term| outbox.push(message(term, 400)));
+        assert_eq!(terms(&outbox), [2, 3]);
+        outbox.push(message(9, 5000));
+        assert_eq!(terms(&outbox), [9], "one message always fits");
+    }
+
+    #[test]
+    fn a_closed_outbox_wakes_its_sender() {
+        let outbox = std::sync::Arc::new(Outbox::new(Bounds { messages: 3, bytes: 1000 }));
+        let other = std::sync::Arc::clone(&outbox);
+        let sender = std::thread::spawn(move || other.take());
+        outbox.close();
+        assert_eq!(sender.join().unwrap(), None);
+        assert!(!outbox.pause(Duration::from_secs(60)));
+    }
+}
