@@ -200,7 +200,7 @@ impl SimFs {
     fn look<T>(&self, call: Call, run: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.state();
         match state.begin(call)? {
-            None | Some(Effect::Short(_)) => run(&mut state),
+            None | Some(Effect::Short(_) | Effect::Lie) => run(&mut state),
             Some(Effect::Fail(errno) | Effect::DoneButFail(errno) | Effect::Torn(_, errno)) => {
                 Err(io::Error::from_raw_os_error(errno))
             }
@@ -310,7 +310,10 @@ impl Fs for SimFs {
     }
 
     fn sync_dir(&self, dir: Dir) -> io::Result<()> {
-        self.step(on(Call::SyncDir, dir, ""), |state, effect| plain(effect, || state.sync_dir(dir)))
+        self.step(on(Call::SyncDir, dir, ""), |state, effect| match effect {
+            Some(Effect::Lie) => state.there(),
+            other => plain(other, || state.sync_dir(dir)),
+        })
     }
 
     fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
@@ -396,7 +399,7 @@ fn on(call: Call, dir: Dir, name: &str) -> Step {
 /// Makes a call that a fault can only leave out or make fail.
 fn plain<T>(effect: Option<Effect>, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     match effect {
-        None | Some(Effect::Short(_)) => run(),
+        None | Some(Effect::Short(_) | Effect::Lie) => run(),
         Some(Effect::Fail(errno) | Effect::Torn(_, errno)) => {
             Err(io::Error::from_raw_os_error(errno))
         }

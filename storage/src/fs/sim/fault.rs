@@ -111,6 +111,8 @@ pub enum Effect {
     Short(usize),
     /// A write takes only so many bytes and fails with this errno. Other calls: as `Fail`.
     Torn(usize, i32),
+    /// A write, sync or directory sync does nothing and says Ok: a disk that lies. Other calls: none.
+    Lie,
 }
 
 /// One planned fault.

@@ -85,6 +85,7 @@ impl File for SimFile {
                 self.write(state, &buf[..len.min(buf.len())], offset)?;
                 Err(io::Error::from_raw_os_error(errno))
             }
+            Some(Effect::Lie) => self.writable(Some(offset)).map(|()| buf.len()),
             other => plain(other, || self.write(state, buf, offset)),
         })
     }
@@ -96,6 +97,9 @@ impl File for SimFile {
                 inode.fail_writeback();
                 inode.unreported = false;
                 return Err(io::Error::from_raw_os_error(errno));
+            }
+            if effect == Some(Effect::Lie) {
+                return Ok(());
             }
             plain(effect, || {
                 inode.sync();

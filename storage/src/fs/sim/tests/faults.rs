@@ -205,6 +205,23 @@ fn writes_can_be_short_or_torn() {
 }
 
 #[test]
+fn a_disk_may_lie() {
+    let sim = made();
+    let file = durable(&sim, "f", &sector(b'a'));
+    sim.inject(Fault::once(When::Kind(Call::Write, 1), Effect::Lie));
+    assert_eq!(file.write_at(&sector(b'b'), 0).unwrap(), 512);
+    assert_eq!(describe(&sim), "f=a");
+    file.write_at(&sector(b'c'), 0).unwrap();
+    sim.create(Dir::Root, "g").unwrap();
+    for call in [Call::Sync, Call::SyncDir] {
+        sim.inject(Fault::from_then_on(When::Kind(call, 1), Effect::Lie));
+    }
+    file.sync().unwrap();
+    sim.sync_dir(Dir::Root).unwrap();
+    assert_eq!(states(&sim, Model::Strict), set(["f=a", "f=c", "f=a g=", "f=c g="]));
+}
+
+#[test]
 fn a_full_disk_takes_what_fits() {
     let sim = made();
     sim.set_capacity(Some(4 * 4096));
