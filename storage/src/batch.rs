@@ -22,10 +22,12 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 pub(crate) use decode::{
-    Flaw, Head, Run, Section, Sections, SlotAt, StateSection, bodies_check, is_state, is_zero,
+    Flaw, Head, Run, Section, Sections, SlotAt, bodies_check, is_state, is_zero,
 };
 pub(crate) use encode::{encode, encode_state, promises, seal};
 
@@ -90,8 +92,8 @@ pub struct SnapshotMark {
 
 /// One step of a batch, in the order in which it takes effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Op {
-    Entries(Vec<Entry>),
+pub(crate) enum Op<'a> {
+    Entries(Cow<'a, [Entry]>),
     HardState(HardState),
     Meta { key: u64, class: Class, value: Bytes },
     TruncateFrom(Index),
@@ -116,7 +118,7 @@ pub(crate) enum Op {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    pub(crate) ops: Vec<Op>,
+    pub(crate) ops: Vec<Op<'static>>,
 }
 
 impl Batch {
@@ -136,7 +138,7 @@ impl Batch {
     pub fn append(&mut self, entries: impl IntoIterator<Item = Entry>) -> &mut Self {
         let entries: Vec<Entry> = entries.into_iter().collect();
         if !entries.is_empty() {
-            self.ops.push(Op::Entries(entries));
+            self.ops.push(Op::Entries(Cow::Owned(entries)));
         }
         self
     }
@@ -183,14 +185,9 @@ impl Batch {
         self.push(Op::AcknowledgeLoss)
     }
 
-    fn push(&mut self, op: Op) -> &mut Self {
+    fn push(&mut self, op: Op<'static>) -> &mut Self {
         self.ops.push(op);
         self
-    }
-
-    /// Whether it holds entries: such batches leave the reserve of a segment alone.
-    pub(crate) fn has_entries(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::Entries(_) | Op::Refill(_)))
     }
 }
 

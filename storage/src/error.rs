@@ -92,12 +92,6 @@ pub enum Error {
     /// `try_write` would have had to wait.
     #[error("the write would have to wait")]
     WouldBlock,
-    /// The log was opened for reading only, since no new segment could be made.
-    #[error("the log is open for reading only ({why})")]
-    ReadOnly {
-        /// Why no segment could be made.
-        why: String,
-    },
     /// The directory holds a log already, or leftovers of one.
     #[error("{} holds a log already ({found})", path.display())]
     Exists {

@@ -15,9 +15,9 @@ pub(crate) const HEADER_LEN: usize = 136;
 /// First bytes of a segment.
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"hardlog\n";
 /// Format written by this version.
-pub const FORMAT_MAJOR: u16 = 1;
+pub(crate) const FORMAT_MAJOR: u16 = 1;
 /// Minor format written by this version; a reader of the same major reads every minor.
-pub const FORMAT_MINOR: u16 = 0;
+pub(crate) const FORMAT_MINOR: u16 = 0;
 /// CRC-32/IEEE.
 const CHECKSUM_CRC32: u16 = 1;
 

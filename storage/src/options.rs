@@ -124,6 +124,12 @@ impl Options {
         self
     }
 
+    /// Bytes at the end of a segment that batches with entries leave alone, so that votes,
+    /// truncations, trims and marks still fit on a full disk: an eighth, at most 1 MiB.
+    pub(crate) fn reserve(&self) -> u64 {
+        (self.segment_size / 8).min(1 << 20)
+    }
+
     /// The options with ranges checked and sizes rounded.
     pub(crate) fn checked(mut self) -> Result<Self, Error> {
         let bad = |what| Err(Error::Options { what });

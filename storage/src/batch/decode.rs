@@ -15,10 +15,6 @@ use crate::{
 /// Why bytes are no valid batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// No head here: the magic differs, a length is out of bounds, or a rule of numbers is broken.
-    NoHead,
-    /// It looks like a head and its CRC differs.
-    HeadCrc,
     /// The head is valid and a body's CRC differs.
     Body,
     /// The head is valid and its sections say what no writer of this format writes.
@@ -39,16 +35,19 @@ impl Head {
     /// Reads the fixed fields at the start of `bytes` if the magic fits this place. Nothing else
     /// is checked yet, so nothing but the lengths may be used, and those only within bounds.
     pub(crate) fn peek(bytes: &[u8], salt: u64, offset: u64) -> Option<Self> {
-        let bytes = bytes.get(..HEAD_LEN)?;
-        if LE::read_u32(&bytes[0..4]) != magic_at(salt, offset) {
-            return None;
-        }
+        let magic = LE::read_u32(bytes.get(..4)?);
+        if magic == magic_at(salt, offset) { Self::peek_any(bytes) } else { None }
+    }
+
+    /// The fixed fields of a batch that this process wrote or checked itself.
+    pub(crate) fn peek_any(bytes: &[u8]) -> Option<Self> {
+        let fixed = bytes.get(..HEAD_LEN)?;
         Some(Self {
-            sections_len: LE::read_u32(&bytes[8..12]),
-            body_len: LE::read_u32(&bytes[12..16]),
-            seq: LE::read_u64(&bytes[16..24]),
-            durable: LE::read_u64(&bytes[24..32]),
-            flags: LE::read_u64(&bytes[32..40]),
+            sections_len: LE::read_u32(&fixed[8..12]),
+            body_len: LE::read_u32(&fixed[12..16]),
+            seq: LE::read_u64(&fixed[16..24]),
+            durable: LE::read_u64(&fixed[24..32]),
+            flags: LE::read_u64(&fixed[32..40]),
         })
     }
 
@@ -102,7 +101,12 @@ pub(crate) struct Run<'a> {
     pub(crate) body: usize,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Per entry: end offset in the run's part of the bodies, CRC of the payload; 4 bytes each.
+    pub(crate) const fn table(&self) -> &'a [u8] {
+        self.table
+    }
+
     pub(crate) const fn last(&self) -> Index {
         self.first.index + (self.count as u64 - 1)
     }
@@ -120,6 +124,11 @@ impl Run<'_> {
         let (end, crc) = row(i);
         let start = if i == 0 { 0 } else { row(i - 1).0 };
         (self.body + start as usize..self.body + end as usize, crc)
+    }
+
+    /// Bytes of all payloads.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        self.bodies_len().map_or(0, u64::from)
     }
 
     /// Whether the ends never go back and stay within the bodies; their sum.
@@ -176,7 +185,7 @@ pub(crate) enum Section<'a> {
     State(Box<StateSection>),
     AcknowledgeLoss,
     /// Of a kind that this version may skip.
-    Unknown(u16),
+    Unknown,
 }
 
 impl Section<'_> {
@@ -260,7 +269,7 @@ fn parse(kind: u16, content: &[u8], body: usize) -> Option<Section<'_>> {
         }
         kind::STATE => Section::State(Box::new(at.state(body)?)),
         kind::ACKNOWLEDGE_LOSS => Section::AcknowledgeLoss,
-        unknown if unknown & kind::SKIPPABLE != 0 => return Some(Section::Unknown(unknown)),
+        unknown if unknown & kind::SKIPPABLE != 0 => return Some(Section::Unknown),
         _ => return None,
     };
     at.content.is_empty().then_some(section)
@@ -392,7 +401,7 @@ pub(crate) fn bodies_check(head: &Head, bytes: &[u8]) -> Result<(), Flaw> {
             | Section::Reset(..)
             | Section::SnapshotMark(_)
             | Section::AcknowledgeLoss
-            | Section::Unknown(_) => true,
+            | Section::Unknown => true,
         };
     }
     // The padding is part of the batch: it was written as zeros with it.

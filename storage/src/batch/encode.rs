@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Errors
 /// `TooLarge` when the batch would be longer than `max` bytes.
-pub(crate) fn encode(ops: &[Op], max: u64) -> Result<Vec<u8>> {
+pub(crate) fn encode(ops: &[Op<'_>], max: u64) -> Result<Vec<u8>> {
     let len = encoded_len(ops);
     if len > max {
         return Err(Error::TooLarge { len, max });
@@ -40,7 +40,7 @@ pub(crate) fn encode_state(state: &LogState) -> Vec<u8> {
 }
 
 /// The ops of a marker: hard state and all promise slots.
-pub(crate) fn promises(state: &LogState) -> Vec<Op> {
+pub(crate) fn promises(state: &LogState) -> Vec<Op<'static>> {
     let mut ops = vec![Op::HardState(state.hard_state)];
     for (&key, slot) in &*state.slots {
         if slot.class == Class::Promise {
@@ -73,12 +73,12 @@ pub(super) fn head_crc(salt: u64, offset: u64, rest: &[u8]) -> u32 {
 }
 
 /// Bytes of an encoded batch, padding included.
-fn encoded_len(ops: &[Op]) -> u64 {
+fn encoded_len(ops: &[Op<'_>]) -> u64 {
     let len: u64 = ops.iter().map(op_len).sum();
     (HEAD_LEN as u64 + len).next_multiple_of(8)
 }
 
-fn op_len(op: &Op) -> u64 {
+fn op_len(op: &Op<'_>) -> u64 {
     let content = match op {
         Op::Entries(entries) => return entries_len(entries),
         Op::HardState(_) | Op::TrimBefore { .. } | Op::Reset { .. } => 32,
@@ -129,7 +129,7 @@ impl Encoder {
         self.u64(0); // group, reserved
     }
 
-    fn op(&mut self, op: &Op) {
+    fn op(&mut self, op: &Op<'_>) {
         match op {
             Op::Entries(entries) => runs(entries).for_each(|run| self.entries(run)),
             Op::HardState(hs) => self.hard_state(hs),
@@ -171,11 +171,11 @@ impl Encoder {
         }
     }
 
-    fn body(&mut self, op: &Op) {
+    fn body(&mut self, op: &Op<'_>) {
         self.sections_end.get_or_insert(self.buf.len());
         match op {
             Op::Entries(entries) => {
-                for entry in entries {
+                for entry in entries.iter() {
                     self.buf.extend_from_slice(&entry.payload);
                 }
             }

@@ -1,0 +1,411 @@
+//! Which batch holds entry i: rows per segment, term runs for the whole log.
+//!
+//! ```text
+//!   window   1 ........................ 90 | 91 ............ 130
+//!   spans    [ segment 3: 1..=40 ][ segment 4: 41..=90 ][ active: 91..=130 ]
+//!   rows     first index → offset, at least 4 KiB of log apart; a batch that truncates begins one
+//! ```
+//!
+//! Above: `log` (writes) and `reader` (looks up). Below: nothing but memory; `file` is the `.idx`
+//! codec. A [`Map`] is cheap to clone, and a clone never changes: that is how a reader keeps one
+//! version of the log while the writer goes on.
+//!
+//! INVARIANT: within one row's stretch of the file no truncation begins, so the first batch there
+//! that holds index i is the one that counts. Truncation replaces what it cuts, it never edits it.
+
+pub(crate) mod file;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use crate::{
+    entry::{EntryId, Index, Term},
+    segment::Segment,
+};
+
+/// Rows are at least this many bytes of log apart.
+const ROW_BYTES: u32 = 4096;
+/// `Row::bytes` of a row of which a truncation cut a part.
+const CUT: u32 = u32::MAX;
+
+/// Where a stretch of entries begins in its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// First index of the stretch.
+    pub(crate) first: Index,
+    /// Offset of the batch that holds it.
+    pub(crate) offset: u32,
+    /// Payload bytes of the stretch; [`CUT`] where that is no longer known.
+    pub(crate) bytes: u32,
+}
+
+impl Row {
+    /// Payload bytes, if no truncation cut the row.
+    pub(crate) fn payload_bytes(&self) -> Option<u64> {
+        (self.bytes != CUT).then_some(u64::from(self.bytes))
+    }
+}
+
+/// From `first` on, up to the next run, all entries have this term and tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TermRun {
+    pub(crate) first: Index,
+    pub(crate) term: Term,
+    pub(crate) tag: u64,
+}
+
+/// Where to look for an index: a stretch of one segment's file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) row: Row,
+    /// Where the next row begins, if there is one.
+    pub(crate) end: Option<u32>,
+    /// One past the last index that counts here.
+    pub(crate) next: Index,
+}
+
+/// The rows of a segment: fixed once it is sealed, shared and growing while it is active.
+#[derive(Clone, Debug)]
+enum Rows {
+    Sealed(Arc<Vec<Row>>),
+    Growing(Arc<RwLock<Vec<Row>>>, usize),
+}
+
+impl Rows {
+    fn empty() -> Self {
+        Self::Growing(Arc::default(), 0)
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&[Row]) -> T) -> T {
+        match self {
+            Self::Sealed(rows) => f(rows),
+            Self::Growing(rows, len) => {
+                let rows = rows.read().unwrap_or_else(PoisonError::into_inner);
+                f(rows.get(..*len).unwrap_or(&rows))
+            }
+        }
+    }
+
+    /// The row of `index` and the one after it.
+    fn find(&self, index: Index) -> Option<(Row, Option<Row>)> {
+        self.with(|rows| {
+            let at = rows.partition_point(|row| row.first <= index).checked_sub(1)?;
+            Some((rows[at], rows.get(at + 1).copied()))
+        })
+    }
+
+    fn push(&mut self, row: Row) {
+        if let Self::Growing(rows, len) = self {
+            let mut rows = rows.write().unwrap_or_else(PoisonError::into_inner);
+            rows.push(row);
+            *len = rows.len();
+        }
+    }
+
+    fn grow_last(&mut self, bytes: u64) {
+        if let Self::Growing(rows, _) = self {
+            let mut rows = rows.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(row) = rows.last_mut().filter(|row| row.bytes != CUT) {
+                row.bytes = capped(u64::from(row.bytes) + bytes);
+            }
+        }
+    }
+
+    /// A copy without everything from `from` on: older versions keep what they have.
+    fn truncated(&self, from: Index) -> Self {
+        let mut rows = self.with(<[Row]>::to_vec);
+        rows.truncate(rows.partition_point(|row| row.first < from));
+        if let Some(last) = rows.last_mut() {
+            last.bytes = CUT;
+        }
+        let len = rows.len();
+        match self {
+            Self::Sealed(_) => Self::Sealed(Arc::new(rows)),
+            Self::Growing(..) => Self::Growing(Arc::new(RwLock::new(rows)), len),
+        }
+    }
+}
+
+/// The part of the window that one segment holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    pub(crate) segment: Arc<Segment>,
+    /// First index it holds.
+    pub(crate) lo: Index,
+    /// One past the last index that counts here; of no meaning in the active span.
+    pub(crate) hi: Index,
+    rows: Rows,
+}
+
+/// What a segment contributes: the content of its `.idx` file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// Rows of the entries that stand in this segment and were valid at its end.
+    pub(crate) rows: Vec<Row>,
+    /// Term runs of those entries; the first begins with the first row.
+    pub(crate) runs: Vec<TermRun>,
+    /// One past the last of those entries.
+    pub(crate) next: Index,
+    /// Lowest index from which a truncation in this segment dropped entries; a Reset is 0.
+    pub(crate) lowest_cut: Option<Index>,
+    /// Refilled entries and the offsets of the batches that hold them.
+    pub(crate) refills: Vec<(Index, u32)>,
+}
+
+/// Where everything in the window lies. Cloning takes a version that never changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Map {
+    pub(crate) runs: Arc<Vec<TermRun>>,
+    sealed: Arc<Vec<Span>>,
+    active: Span,
+    /// Whether the active segment holds any entry that counts.
+    active_used: bool,
+    active_cut: Option<Index>,
+    /// Something was dropped since the last row began: the next batch with entries begins one.
+    row_due: bool,
+    refills: Arc<BTreeMap<Index, (Arc<Segment>, u32)>>,
+}
+
+impl Map {
+    /// The map of a log whose only segment is `active`, without entries.
+    pub(crate) fn new(active: Arc<Segment>) -> Self {
+        Self {
+            runs: Arc::default(),
+            sealed: Arc::default(),
+            active: Span { segment: active, lo: 0, hi: 0, rows: Rows::empty() },
+            active_used: false,
+            active_cut: None,
+            row_due: false,
+            refills: Arc::default(),
+        }
+    }
+
+    /// The map of the sealed segments `parts` (oldest first), before anything in `active` counts.
+    pub(crate) fn from_sealed(parts: Vec<(Arc<Segment>, Summary)>, active: Arc<Segment>) -> Self {
+        let mut map = Self::new(active);
+        let mut clip = Index::MAX;
+        let (mut spans, mut runs) = (Vec::new(), Vec::new());
+        let mut refills = BTreeMap::new();
+        for (segment, summary) in parts.into_iter().rev() {
+            for &(index, offset) in summary.refills.iter().rev().filter(|r| r.0 < clip) {
+                refills.entry(index).or_insert((Arc::clone(&segment), offset));
+            }
+            let hi = summary.next.min(clip);
+            if let Some(lo) = summary.rows.first().map(|row| row.first).filter(|&lo| lo < hi) {
+                let own = summary.runs.iter().filter(|run| run.first < hi).rev();
+                runs.extend(own.copied());
+                let mut rows = Rows::Sealed(Arc::new(summary.rows));
+                if hi < summary.next {
+                    rows = rows.truncated(hi);
+                }
+                spans.push(Span { segment, lo, hi, rows });
+            }
+            clip = clip.min(summary.lowest_cut.unwrap_or(Index::MAX));
+        }
+        spans.reverse();
+        runs.reverse();
+        runs.dedup_by(|later, run| (later.term, later.tag) == (run.term, run.tag));
+        map.sealed = Arc::new(spans);
+        map.runs = Arc::new(runs);
+        map.refills = Arc::new(refills);
+        map
+    }
+
+    /// Whether the window `first..next` has no hole.
+    pub(crate) fn covers(&self, first: Index, next: Index) -> bool {
+        let mut at = first;
+        for span in self.sealed.iter().filter(|span| span.hi > first) {
+            if span.lo > at {
+                return false;
+            }
+            at = span.hi;
+        }
+        if self.active_used && self.active.lo <= at {
+            at = next;
+        }
+        at >= next
+    }
+
+    /// The stretch that holds `index`, which lies in the window `..next`.
+    pub(crate) fn find(&self, index: Index, next: Index) -> Option<Stretch> {
+        let (span, hi) = if self.active_used && index >= self.active.lo {
+            (&self.active, next)
+        } else {
+            let at = self.sealed.partition_point(|span| span.lo <= index).checked_sub(1)?;
+            let span = self.sealed.get(at).filter(|span| index < span.hi)?;
+            (span, span.hi)
+        };
+        let (row, after) = span.rows.find(index)?;
+        Some(Stretch {
+            segment: Arc::clone(&span.segment),
+            row,
+            end: after.map(|row| row.offset),
+            next: after.map_or(hi, |row| row.first.min(hi)),
+        })
+    }
+
+    /// Where the bytes of a refilled entry lie.
+    pub(crate) fn refilled(&self, index: Index) -> Option<(Arc<Segment>, u32)> {
+        if self.refills.is_empty() { None } else { self.refills.get(&index).cloned() }
+    }
+
+    /// Term and tag of `index`, which lies in the window.
+    pub(crate) fn id(&self, index: Index) -> Option<EntryId> {
+        let at = self.runs.partition_point(|run| run.first <= index).checked_sub(1)?;
+        self.runs.get(at).map(|run| EntryId { index, term: run.term, tag: run.tag })
+    }
+
+    /// The active segment and its summary so far, for its `.idx` file.
+    pub(crate) fn active_summary(&self, next: Index) -> Summary {
+        let rows =
+            if self.active_used { self.active.rows.with(<[Row]>::to_vec) } else { Vec::new() };
+        let lo = rows.first().map_or(next, |row| row.first);
+        let mut runs: Vec<TermRun> = self.runs.iter().filter(|r| r.first >= lo).copied().collect();
+        if let Some(id) =
+            self.id(lo).filter(|_| runs.first().is_none_or(|r| r.first > lo) && lo < next)
+        {
+            runs.insert(0, TermRun { first: lo, term: id.term, tag: id.tag });
+        }
+        let mut refills: Vec<(Index, u32)> = self
+            .refills
+            .iter()
+            .filter(|(_, (segment, _))| segment.id() == self.active.segment.id())
+            .map(|(&index, &(_, offset))| (index, offset))
+            .collect();
+        refills.sort_unstable();
+        Summary { rows, runs, next, lowest_cut: self.active_cut, refills }
+    }
+
+    /// Seals the active segment and goes on in `successor`.
+    pub(crate) fn rotate(&mut self, next: Index, successor: Arc<Segment>) {
+        let fresh = Span { segment: successor, lo: 0, hi: 0, rows: Rows::empty() };
+        let mut old = std::mem::replace(&mut self.active, fresh);
+        if std::mem::take(&mut self.active_used) {
+            old.hi = next;
+            old.rows = Rows::Sealed(Arc::new(old.rows.with(<[Row]>::to_vec)));
+            Arc::make_mut(&mut self.sealed).push(old);
+        }
+        self.active_cut = None;
+        self.row_due = false;
+    }
+
+    /// Entries were appended in the batch at `offset` of the active segment.
+    pub(crate) fn append(&mut self, entries: &Appended, offset: u64) {
+        let Appended { first, bytes, .. } = *entries;
+        let offset = u32::try_from(offset).expect("a segment is at most 1 GiB and a window long");
+        if !std::mem::replace(&mut self.active_used, true) {
+            self.active.lo = first.index;
+            self.active.rows = Rows::empty();
+        }
+        let last = self.active.rows.with(|rows| rows.last().copied());
+        let begins = last.is_none_or(|row| {
+            (self.row_due && row.offset < offset) || offset - row.offset >= ROW_BYTES
+        });
+        if begins {
+            // A batch that drops entries it brought itself leaves the row due: the next begins one.
+            self.row_due &= last.is_some_and(|row| row.offset == offset);
+            self.active.rows.push(Row { first: first.index, offset, bytes: capped(bytes) });
+        } else {
+            self.active.rows.grow_last(bytes);
+        }
+        let run = TermRun { first: first.index, term: first.term, tag: first.tag };
+        if self.runs.last().is_none_or(|last| (last.term, last.tag) != (run.term, run.tag)) {
+            Arc::make_mut(&mut self.runs).push(run);
+        }
+    }
+
+    /// Everything from `from` on is gone.
+    pub(crate) fn truncate(&mut self, from: Index) {
+        self.active_cut = Some(self.active_cut.map_or(from, |cut| cut.min(from)));
+        self.row_due = true;
+        if self.active_used {
+            self.active.rows = self.active.rows.truncated(from);
+            self.active_used = self.active.lo < from;
+        }
+        if self.sealed.last().is_some_and(|span| span.hi > from) {
+            let sealed = Arc::make_mut(&mut self.sealed);
+            sealed.truncate(sealed.partition_point(|span| span.lo < from));
+            if let Some(span) = sealed.last_mut().filter(|span| span.hi > from) {
+                span.hi = from;
+                span.rows = span.rows.truncated(from);
+            }
+        }
+        if self.runs.last().is_some_and(|run| run.first >= from) {
+            let runs = Arc::make_mut(&mut self.runs);
+            runs.truncate(runs.partition_point(|run| run.first < from));
+        }
+        if self.refills.last_key_value().is_some_and(|(&index, _)| index >= from) {
+            drop(Arc::make_mut(&mut self.refills).split_off(&from));
+        }
+    }
+
+    /// Everything before `first` is gone.
+    pub(crate) fn trim(&mut self, first: Index) {
+        if self.sealed.first().is_some_and(|span| span.hi <= first) {
+            Arc::make_mut(&mut self.sealed).retain(|span| span.hi > first);
+        }
+        let gone = self.runs.partition_point(|run| run.first <= first).saturating_sub(1);
+        if gone > 0 {
+            Arc::make_mut(&mut self.runs).drain(..gone);
+        }
+        if self.refills.first_key_value().is_some_and(|(&index, _)| index < first) {
+            let refills = Arc::make_mut(&mut self.refills);
+            *refills = refills.split_off(&first);
+        }
+    }
+
+    /// Everything is gone, from the first index on.
+    pub(crate) fn reset(&mut self) {
+        self.truncate(0);
+    }
+
+    /// Everything in the window is gone, since it now begins beyond the end; no truncation.
+    pub(crate) fn trim_all(&mut self, first: Index) {
+        self.trim(first);
+        self.runs = Arc::default();
+        self.active_used = false;
+    }
+
+    /// The bytes of entry `index` now also lie in the batch at `offset` of the active segment.
+    pub(crate) fn refill(&mut self, index: Index, offset: u64) {
+        let offset = u32::try_from(offset).expect("a segment is at most 1 GiB and a window long");
+        let place = (Arc::clone(&self.active.segment), offset);
+        Arc::make_mut(&mut self.refills).insert(index, place);
+    }
+
+    /// The rows of the window `first..next`, oldest first, each with the stretch it begins.
+    pub(crate) fn stretches(&self, first: Index, next: Index) -> Vec<Stretch> {
+        let mut out = Vec::new();
+        let mut at = first;
+        while at < next {
+            let Some(stretch) = self.find(at, next) else { break };
+            at = stretch.next;
+            out.push(stretch);
+        }
+        out
+    }
+}
+
+/// A run of entries that a batch appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) first: EntryId,
+    pub(crate) count: u64,
+    /// Payload bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Appended {
+    pub(crate) fn last(&self) -> EntryId {
+        EntryId { index: self.first.index + (self.count - 1), ..self.first }
+    }
+}
+
+fn capped(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(CUT)
+}

@@ -1,0 +1,259 @@
+//! What is done ahead and behind: prepare the next segment, fill space, write index files and idle
+//! markers, remove trimmed files.
+//!
+//! With `Options::background` a thread does it; without, the calls that need it do. Nothing here is
+//! needed for correctness, only for speed and space, but for one thing: files go only after the
+//! record that allows it is provably durable.
+//!
+//! Above: nobody waits for the keeper. Below: `wal`, `succeed`.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::{Error, Result},
+    fs::{Dir, write_full},
+    index::file::encode as encode_index,
+    layout::{index_name, segment_name},
+    segment::fill,
+    succeed::Spare,
+    wal::{Halt, Removal, Wal, Writer},
+};
+
+/// Space prepared ahead of the writer in a segment that began small.
+const AHEAD: u64 = 8 << 20;
+/// Zeros written to a spare between two looks at whether to stop.
+const SPARE_STEP: u64 = 1 << 20;
+
+/// Wakes the keeper before its pause is over.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    state: Mutex<WakeState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct WakeState {
+    due: bool,
+    stopped: bool,
+}
+
+impl Wake {
+    pub(crate) fn now(&self) {
+        self.lock().due = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// Waits until woken, or for `pause`. False once stopped.
+    pub(crate) fn wait(&self, pause: Duration) -> bool {
+        let state = self.lock();
+        let idle = |state: &mut WakeState| !state.due && !state.stopped;
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, pause, idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.due = false;
+        !state.stopped
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, WakeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The keeper's thread. It holds the log only while it works, so that the log can end.
+pub(crate) fn run(wal: &Weak<Wal>) {
+    let mut seen = (0, Instant::now());
+    loop {
+        let Some(wal) = wal.upgrade() else { return };
+        if !wal.wake.wait(wal.options.idle_marker.min(Duration::from_millis(100))) {
+            return;
+        }
+        if let Err(e) = wal.keep_house(&mut seen) {
+            // Nothing depends on it: what cannot be prepared ahead is done when it is needed.
+            tracing::debug!(error = %e, "the keeper could not do all of its work");
+        }
+    }
+}
+
+impl Wal {
+    /// One round of the keeper's work. `seen` is the activity it saw last, and when.
+    fn keep_house(&self, seen: &mut (u64, Instant)) -> Result<()> {
+        {
+            let mut writer = self.writer();
+            if writer.halt.is_some() {
+                return Ok(());
+            }
+            if writer.activity != seen.0 {
+                *seen = (writer.activity, Instant::now());
+            }
+            let unsynced = writer.offset - writer.durable_end.min(writer.offset);
+            if unsynced > self.options.write_window / 2 {
+                drop(writer);
+                self.sync_and_settle()?;
+            } else if seen.1.elapsed() >= self.options.idle_marker
+                && writer.durable_seq > writer.stated
+            {
+                self.marker(&mut writer)?;
+            }
+        }
+        self.fill_ahead()?;
+        self.prepare_spare()?;
+        let queue = std::mem::take(&mut self.writer().unindexed);
+        for (segment, identity, summary) in &queue {
+            self.write_index(segment.id(), &encode_index(identity, summary));
+        }
+        if !self.writer().removals.is_empty() {
+            self.reclaim()?;
+        }
+        Ok(())
+    }
+
+    fn fill_ahead(&self) -> Result<()> {
+        loop {
+            let (segment, offset) = {
+                let writer = self.writer();
+                (Arc::clone(&writer.segment), writer.offset)
+            };
+            let size = self.options.segment_size;
+            if segment.fence() >= size.min(offset + AHEAD) || self.wake.is_stopped() {
+                return Ok(());
+            }
+            segment.fill_step(size)?;
+        }
+    }
+
+    /// Makes the file that the next rotation will use.
+    fn prepare_spare(&self) -> Result<()> {
+        let id = {
+            let writer = self.writer();
+            // A segment that is hardly used needs no successor yet.
+            if writer.spare.is_some() || writer.offset < self.options.segment_size / 4 {
+                return Ok(());
+            }
+            writer.segment.id() + 1
+        };
+        let name = format!("spare-{}", segment_name(id));
+        let path = self.root().join(Dir::Tmp.name()).join(&name);
+        let wrap = |op| {
+            let path = path.clone();
+            move |e| Error::io(op, path, e)
+        };
+        // DURABILITY: names in tmp/ need no directory sync; the next open removes what is left there.
+        let _ = self.fs.unlink(Dir::Tmp, &name);
+        let file = self.fs.create(Dir::Tmp, &name).map_err(wrap("create"))?;
+        let len = self.options.segment_size;
+        let filled = file.allocate(len).and_then(|()| {
+            let mut at = 0;
+            while at < len && !self.wake.is_stopped() {
+                fill(&*file, at, len.min(at + SPARE_STEP))?;
+                at += SPARE_STEP;
+            }
+            // DURABILITY: for speed only: the zeros are on disk before batches replace them.
+            file.sync()
+        });
+        if let Err(e) = filled {
+            let _ = self.fs.unlink(Dir::Tmp, &name);
+            return Err(wrap("prepare")(e));
+        }
+        self.writer().spare = Some(Spare { name, file, len });
+        Ok(())
+    }
+
+    /// Writes the index files of all segments sealed since the last time.
+    pub(crate) fn write_indexes(&self, writer: &mut Writer) {
+        for (segment, identity, summary) in std::mem::take(&mut writer.unindexed) {
+            self.write_index(segment.id(), &encode_index(&identity, &summary));
+        }
+    }
+
+    fn write_index(&self, id: u64, bytes: &[u8]) {
+        let name = index_name(id);
+        let written = (|| {
+            let _ = self.fs.unlink(Dir::Tmp, &name);
+            let file = self.fs.create(Dir::Tmp, &name)?;
+            write_full(&*file, bytes, 0)?;
+            // DURABILITY: no sync of file or directory is needed for correctness: an index that is
+            // torn or missing is made again from the segment. This one spares the next open a scan.
+            file.sync()?;
+            self.fs.rename((Dir::Tmp, &name), (Dir::Root, &name))
+        })();
+        if let Err(e) = written {
+            let _ = self.fs.unlink(Dir::Tmp, &name);
+            tracing::debug!(segment = id, error = %e, "no index file");
+        }
+    }
+
+    /// Syncs what is needed so that trimmed files may go, and removes them.
+    pub(crate) fn reclaim(&self) -> Result<()> {
+        self.sync_and_settle()?;
+        {
+            let mut writer = self.writer();
+            writer.check_poison()?;
+            let Some(last) = writer.removals.last() else { return Ok(()) };
+            if writer.stated < last.seq && !self.marker(&mut writer)? {
+                drop(writer);
+                // No room for a marker: the successor's State says it as well.
+                return self.rotate();
+            }
+        }
+        self.sync_and_settle()
+    }
+
+    /// Removes what the provably durable trims, resets and marks have made superfluous, oldest
+    /// first. Called with the writer locked, after `stated_synced` has risen.
+    pub(crate) fn remove_files(&self, writer: &mut Writer) {
+        let stated = writer.stated_synced;
+        let Some(proven) = writer.removals.iter().rfind(|r| r.seq <= stated).copied() else {
+            return;
+        };
+        writer.removals.retain(|r| r.seq > stated);
+        let chain = &writer.chain;
+        let oldest = chain.iter().rposition(|s| s.state_empty || s.state_next <= proven.first);
+        let Some(oldest) = oldest.filter(|&at| at > 0) else { return self.retire(&proven) };
+        let gone: Vec<u64> = writer.chain.drain(..oldest).map(|s| s.id()).collect();
+        for id in gone {
+            // DURABILITY: no directory sync: a name that comes back lies below the chain and is
+            // recognised as a leftover.
+            if let Err(e) = self.fs.unlink(Dir::Root, &segment_name(id)) {
+                tracing::warn!(segment = id, error = %e, "a trimmed segment could not be removed");
+                break;
+            }
+            let _ = self.fs.unlink(Dir::Root, &index_name(id));
+        }
+        self.retire(&proven);
+    }
+
+    fn retire(&self, proven: &Removal) {
+        let Some(mark) = proven.mark else { return };
+        if let Err(e) = self.snapshots.remove_older(mark.id, self.options.snapshots_kept) {
+            tracing::warn!(error = %e, "older snapshots could not be removed");
+        }
+    }
+
+    /// Syncs, then wakes whoever waited for it, with no lock held.
+    pub(crate) fn sync_and_settle(&self) -> Result<()> {
+        let result = self.sync();
+        self.watermark.settle();
+        result
+    }
+
+    /// The log's owner is gone: nothing is written or synced any more.
+    pub(crate) fn shut(&self) {
+        self.wake.stop();
+        self.scrub_wake.stop();
+        self.writer().halt = Some(Halt::Poisoned("the log was closed".to_owned()));
+        self.watermark.close();
+    }
+}

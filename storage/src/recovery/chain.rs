@@ -1,0 +1,219 @@
+//! The chain of segments: from the newest backwards by what each header says of its predecessor.
+//!
+//! The walk stops where nothing older can hold an entry of the window. A segment that the chain needs
+//! and that is missing is damage; one that the chain does not name is a leftover.
+//!
+//! Above: `recovery`, `inspect`. Below: `outline`. Reads only.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    batch::HEAD_LEN,
+    entry::{Index, LogId},
+    error::{Error, Evidence, Reason, Result},
+    fs::{Access, Dir, File, Fs, read_full},
+    header::{BATCHES_AT, BadHeader, FORMAT_MAJOR, FORMAT_MINOR, Header, Predecessor},
+    index::{
+        Map, Summary,
+        file::{INDEX_FILE_MAX, Identity, decode as decode_index},
+    },
+    layout::{SegmentId, index_name, segment_name},
+    meaning::{Step, place, plan, state_of_batch},
+    recovery::outline::{BadBatch, Item, Outline, Steps, damage, read_segment},
+    scan::{Source, head_at},
+    segment::{Segment, segment_path},
+    state::LogState,
+    wal::Version,
+};
+
+/// A sealed segment of the chain and what it contributes.
+pub(crate) struct Link {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) summary: Summary,
+    pub(crate) identity: Identity,
+    /// It was scanned, since its index file was missing or bad.
+    pub(crate) scanned: bool,
+    pub(crate) bad: Vec<BadBatch>,
+}
+
+/// An open segment file with its header.
+pub(crate) struct Opened {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) header: Header,
+    pub(crate) len: u64,
+}
+
+/// Opens segment `id` and reads its header.
+///
+/// # Errors
+/// `NewerFormat`, `Corrupt`, `Io`.
+pub(crate) fn open_segment(fs: &dyn Fs, id: SegmentId) -> Result<Opened> {
+    let path = segment_path(fs, id);
+    let io = |op| {
+        let path = path.clone();
+        move |e| Error::io(op, path, e)
+    };
+    let file = fs.open(Dir::Root, &segment_name(id), Access::Read).map_err(io("open"))?;
+    let len = file.len().map_err(io("read the length of"))?;
+    let mut front = vec![0; usize::try_from(BATCHES_AT).expect("8192")];
+    let read = read_full(&*file, &mut front, 0).map_err(io("read"))?;
+    let header = Header::decode(&front[..read]).map_err(|bad| bad_header(&path, bad))?;
+    if header.id != id {
+        return Err(damage(&path, 0, Reason::Header, Evidence::Chain));
+    }
+    Ok(Opened { file, header, len })
+}
+
+fn bad_header(path: &Path, bad: BadHeader) -> Error {
+    match bad {
+        BadHeader::Both => damage(path, 0, Reason::Header, Evidence::BornEnd(BATCHES_AT)),
+        BadHeader::Differ => damage(path, 0, Reason::HeaderCopiesDiffer, Evidence::Chain),
+        BadHeader::Newer { major, minor, incompat } => Error::NewerFormat {
+            path: path.to_path_buf(),
+            found: format!("{major}.{minor} (features {incompat:#x})"),
+            supported: format!("{FORMAT_MAJOR}.{FORMAT_MINOR}"),
+        },
+    }
+}
+
+/// What the active segment says of the window: its first index now, and the lowest cut it makes.
+pub(crate) fn window_of(outline: &Outline) -> (Index, Option<Index>) {
+    let (mut first, mut cut) = (outline.state.first, None);
+    let many = outline.items.iter().filter_map(|item| match &item.steps {
+        Some(Steps::Many(steps)) => Some(steps),
+        Some(Steps::Run(_)) | None => None,
+    });
+    for step in many.flatten() {
+        match step {
+            Step::Trim(to, _) => first = *to,
+            Step::Reset(to, _) => (first, cut) = (*to, Some(0)),
+            Step::Truncate(from) => cut = Some(cut.map_or(*from, |c: Index| c.min(*from))),
+            _ => {}
+        }
+    }
+    (first, cut)
+}
+
+/// The sealed segments that the window needs, newest first.
+///
+/// # Errors
+/// `Corrupt` where one is missing, foreign or damaged; `Io`.
+pub(crate) fn walk(fs: &dyn Fs, top: &Header, outline: &Outline) -> Result<Vec<Link>> {
+    let (first, mut cut) = window_of(outline);
+    let mut links = Vec::new();
+    let (mut next, mut empty) = (outline.state.next, outline.state.is_empty());
+    let mut header = *top;
+    while next > first && !empty && cut.is_none_or(|cut| cut > first) {
+        let Some(predecessor) = header.predecessor else { break };
+        let (link, state) = link(fs, top.log_id, &predecessor)?;
+        (next, empty) = (state.next, state.is_empty());
+        cut = link.summary.lowest_cut;
+        header = link.segment.header;
+        links.push(link);
+    }
+    Ok(links)
+}
+
+fn link(fs: &dyn Fs, log_id: LogId, predecessor: &Predecessor) -> Result<(Link, LogState)> {
+    let path = segment_path(fs, predecessor.id);
+    let missing = |reason| damage(&path, 0, reason, Evidence::Chain);
+    let opened = match open_segment(fs, predecessor.id) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(missing(Reason::MissingSegment));
+        }
+        other => other?,
+    };
+    let Opened { file, header, len } = opened;
+    if header.log_id != log_id {
+        return Err(missing(Reason::ForeignLog));
+    }
+    if header.salt != predecessor.salt || len < predecessor.end {
+        return Err(missing(Reason::MissingSegment));
+    }
+    let identity = Identity {
+        log_id,
+        id: header.id,
+        salt: header.salt,
+        end: predecessor.end,
+        last_seq: predecessor.last_seq,
+    };
+    let indexed = read_index(fs, header.id).filter(|(found, _)| *found == identity);
+    let scanned = indexed.is_none();
+    let (state, summary, bad) = match indexed {
+        Some((_, summary)) => {
+            (read_state(&*file, &path, &header, predecessor.end)?, summary, Vec::new())
+        }
+        None => scan(&file, &path, &header, predecessor)?,
+    };
+    let named = (state.next, state.is_empty());
+    let segment = Segment::new(header, (file, path), named, len);
+    segment.seal(predecessor.end, predecessor.last_seq);
+    let link = Link { segment: Arc::new(segment), summary, identity, scanned, bad };
+    Ok((link, state))
+}
+
+/// The index file of segment `id`, if it is there and checks.
+pub(crate) fn read_index(fs: &dyn Fs, id: SegmentId) -> Option<(Identity, Summary)> {
+    let file = fs.open(Dir::Root, &index_name(id), Access::Read).ok()?;
+    let len = file.len().ok().filter(|&len| len <= INDEX_FILE_MAX)?;
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    let read = read_full(&*file, &mut bytes, 0).ok()?;
+    decode_index(&bytes[..read])
+}
+
+/// The State batch alone.
+fn read_state(file: &dyn File, path: &Path, header: &Header, end: u64) -> Result<LogState> {
+    let frame = crate::scan::Frame { salt: header.salt, batch_max: header.batch_max, end };
+    let mut source = Source::new(file, end.min(BATCHES_AT + header.batch_max));
+    let io = |e| Error::io("read", path, e);
+    let bad = || damage(path, BATCHES_AT, Reason::State, Evidence::BornEnd(header.born_end));
+    let at = head_at(&mut source, &frame, BATCHES_AT).map_err(io)?;
+    let at = at.filter(|at| at.state && at.bodies.is_ok()).ok_or_else(bad)?;
+    let bytes = source.get(BATCHES_AT, at.head.len().max(HEAD_LEN)).map_err(io)?;
+    state_of_batch(&at.head, bytes).ok().flatten().ok_or_else(bad)
+}
+
+/// Scans a sealed segment to its P, since it has no index.
+fn scan(
+    file: &Arc<dyn File>,
+    path: &Path,
+    header: &Header,
+    predecessor: &Predecessor,
+) -> Result<(LogState, Summary, Vec<BadBatch>)> {
+    let outline = read_segment((&**file, path), header, predecessor.end, Some(predecessor.end))?;
+    if outline.last_seq() != predecessor.last_seq {
+        return Err(damage(
+            path,
+            outline.x,
+            Reason::MissingBatch,
+            Evidence::SealedEnd(predecessor.end),
+        ));
+    }
+    let state = outline.state.clone();
+    let named = (state.next, state.is_empty());
+    let alone = Segment::new(*header, (Arc::clone(file), path.to_path_buf()), named, 0);
+    let mut version = Version { state: state.clone(), map: Map::new(Arc::new(alone)), seq: 0 };
+    for item in &outline.items {
+        replay(&mut version, item, path)?;
+    }
+    let next = version.state.next;
+    Ok((state, version.map.active_summary(next), outline.bad))
+}
+
+/// Applies a batch of the active segment to `version`.
+///
+/// # Errors
+/// `Corrupt` where a valid batch does not fit what came before.
+pub(crate) fn replay(version: &mut Version, item: &Item, path: &Path) -> Result<()> {
+    version.seq = item.seq;
+    let Some(steps) = &item.steps else { return Ok(()) };
+    let steps = steps.to_vec();
+    let ids = |index| version.map.id(index);
+    let state = plan(&version.state, &steps, false, ids).map_err(|e| {
+        tracing::error!(error = %e, offset = item.offset, "a valid batch does not fit");
+        damage(path, item.offset, Reason::Entries, Evidence::Chain)
+    })?;
+    place(&mut version.map, &version.state, &steps, item.offset);
+    version.state = state;
+    Ok(())
+}
