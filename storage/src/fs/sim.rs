@@ -19,6 +19,25 @@
 //! each `n` with [`SimFs::cut_at`], or look at [`SimFs::crash_images`] and [`SimFs::kill_image`]
 //! after each call from [`SimFs::on_step`].
 //!
+//! ```
+//! use hardlog::fs::{Dir, Fs, sim::{Model, Rng, SimFs}};
+//!
+//! let sim = SimFs::new(42);
+//! sim.make_dirs()?;
+//! sim.on_step(|sim, step| {
+//!     for image in sim.crash_images(Model::Strict, 100, &mut Rng::new(step.number)) {
+//!         // Open the log on `image.fs` here. This history's claim: a named file is whole.
+//!         let bytes = image.fs.read_file(Dir::Root, "f");
+//!         assert!(bytes.is_none_or(|bytes| bytes == b"whole"), "after {step}");
+//!     }
+//! });
+//! let file = sim.create(Dir::Tmp, "f")?;
+//! file.write_at(b"whole", 0)?;
+//! file.sync()?; // without this line the claim fails after the rename
+//! sim.rename((Dir::Tmp, "f"), (Dir::Root, "f"))?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! Everything is deterministic: the same seed and the same calls give the same bytes. What it does
 //! not do: hang, slow down, or simulate anything below the sector.
 
