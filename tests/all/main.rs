@@ -1,0 +1,13 @@
+//! Every test that is larger than one package, in one binary: linked once, run in parallel.
+//!
+//! | module | asks |
+//! |---|---|
+//! | `house` | are the house rules kept that no lint knows? |
+//! | `model` | does the executable model of the format hold, and does each of its rules matter? |
+//!
+//! A module per campaign; what they share is in the library beside it.
+
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod model;
