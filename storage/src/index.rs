@@ -14,8 +14,6 @@
 //! that holds index i is the one that counts. Truncation replaces what it cuts, it never edits it.
 
 pub(crate) mod file;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::BTreeMap,

@@ -71,15 +71,15 @@ fn root(name: &str) -> Classified {
         "tmp" | "snapshots" | "quarantine" => return Classified::Directory,
         _ => {}
     }
-    if let Some(id) = name.strip_suffix(".wal").and_then(number) {
-        if name == segment_name(id) {
-            return Classified::Segment(id);
-        }
+    if let Some(id) = name.strip_suffix(".wal").and_then(number)
+        && name == segment_name(id)
+    {
+        return Classified::Segment(id);
     }
-    if let Some(id) = name.strip_suffix(".idx").and_then(number) {
-        if name == index_name(id) {
-            return Classified::Index(id);
-        }
+    if let Some(id) = name.strip_suffix(".idx").and_then(number)
+        && name == index_name(id)
+    {
+        return Classified::Index(id);
     }
     Classified::Foreign
 }

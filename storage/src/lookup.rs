@@ -125,11 +125,11 @@ pub(crate) fn find_refill(piece: Piece<'_>, offset: u64, index: Index) -> Option
     let bytes = rest.get(..head.head_len()).filter(|b| head.check(b, piece.salt, offset))?;
     let mut found = None;
     for section in Sections::of(&head, bytes) {
-        if let Section::Refill { id, crc, body } = section.ok()? {
-            if id.index == index {
-                let place = offset + body.start as u64..offset + body.end as u64;
-                found = Some(Payload { id, place, crc });
-            }
+        if let Section::Refill { id, crc, body } = section.ok()?
+            && id.index == index
+        {
+            let place = offset + body.start as u64..offset + body.end as u64;
+            found = Some(Payload { id, place, crc });
         }
     }
     found

@@ -391,7 +391,7 @@ impl Entries {
         if let Some((segment, offset)) = self.version.map.refilled(self.next) {
             return self.wal.read_refill(&segment, u64::from(offset), self.next);
         }
-        if !self.run.as_ref().is_some_and(|run| self.next < run.next) {
+        if self.run.as_ref().is_none_or(|run| self.next >= run.next) {
             self.run = Some(self.locate()?);
         }
         let Some(run) = &self.run else { return Err(hole(&self.wal, self.next)) };
@@ -436,10 +436,9 @@ impl Entries {
         let from = u64::from(stretch.row.offset);
         if let Some((_, region)) =
             self.region.as_ref().filter(|(id, r)| *id == segment.id() && r.base <= from)
+            && let Some(cursor) = cursor(segment, region, from, stretch, index)
         {
-            if let Some(cursor) = cursor(segment, region, from, stretch, index) {
-                return Ok(cursor);
-            }
+            return Ok(cursor);
         }
         let (mut offset, mut len) = (from, STRIDE);
         loop {

@@ -11,8 +11,6 @@
 
 pub(crate) mod chain;
 pub(crate) mod outline;
-#[cfg(test)]
-mod tests;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -256,11 +254,11 @@ fn diagnose(fs: &dyn Fs, options: &Options) -> Result<Diagnosis> {
     };
     let SegmentFile { file, header, len } = open_segment(fs, top_id)?;
     let path = segment_path(fs, top_id);
-    if let Some((identity, _)) = read_index(fs, top_id) {
-        if (identity.log_id, identity.salt) == (header.log_id, header.salt) {
-            let evidence = Evidence::IndexWithoutSuccessor;
-            return Err(damage(&path, identity.end, Reason::MissingSegment, evidence));
-        }
+    if let Some((identity, _)) = read_index(fs, top_id)
+        && (identity.log_id, identity.salt) == (header.log_id, header.salt)
+    {
+        let evidence = Evidence::IndexWithoutSuccessor;
+        return Err(damage(&path, identity.end, Reason::MissingSegment, evidence));
     }
     let outline = read_segment((&*file, &path), &header, len, None)?;
     let links = walk(fs, &header, &outline)?;

@@ -133,10 +133,11 @@ impl<'a> Scan<'a> {
         }
         let zero_head = is_zero(self.source.get(here, HEAD_LEN)?);
         let marker = marker_at(here);
-        if zero_head && marker < self.frame.end {
-            if let Some(at) = self.expected(marker, true)? {
-                return self.found(at);
-            }
+        if zero_head
+            && marker < self.frame.end
+            && let Some(at) = self.expected(marker, true)?
+        {
+            return self.found(at);
         }
         let at_end = here >= self.frame.end;
         Ok((Step::Stop(Stop { offset: here, at_end, zero_head }), &[]))

@@ -14,7 +14,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    batch::{PAGE, encode, encode_state, marker_at, promises, seal},
+    batch::{PAGE, Seal, encode, encode_state, marker_at, promises, seal},
     entry::LogId,
     error::{Error, Result},
     fs::{Dir, File, Fs, SyncPoint, write_full},
@@ -305,7 +305,9 @@ impl Site<'_> {
 
         let put = |bytes: &[u8], offset| write_full(&**file, bytes, offset).map_err(wrap);
         let mut buf = encode_state(&state);
-        seal(&mut buf, salt, BATCHES_AT, plan.seq, plan.seq, false);
+        let durable = plan.seq;
+        let place = |offset, seq, marker| Seal { salt, offset, seq, durable, marker };
+        seal(&mut buf, place(BATCHES_AT, plan.seq, false));
         let state_end = BATCHES_AT + buf.len() as u64;
         put(&buf, BATCHES_AT)?;
 
@@ -313,7 +315,7 @@ impl Site<'_> {
         let mut moved = Vec::with_capacity(plan.again.len());
         for kept in &plan.again {
             let mut bytes = kept.bytes.to_vec();
-            seal(&mut bytes, salt, offset, kept.seq, plan.seq, false);
+            seal(&mut bytes, place(offset, kept.seq, false));
             put(&bytes, offset)?;
             let end = offset + bytes.len() as u64;
             moved.push(Moved { offset, end, seq: kept.seq, bytes: bytes.into() });
@@ -322,7 +324,7 @@ impl Site<'_> {
 
         let mut marker = encode(&promises(&plan.newest), u64::MAX)?;
         let at = marker_at(offset);
-        seal(&mut marker, salt, at, last, plan.seq, true);
+        seal(&mut marker, place(at, last, true));
         put(&marker, at)?;
         let end = at + marker.len() as u64;
         let room = (end + self.options.reserve()).next_multiple_of(PAGE);

@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    batch::{HEAD_LEN, Op, SnapshotMark, encode, marker_at, promises, seal},
+    batch::{HEAD_LEN, Op, Seal, SnapshotMark, encode, marker_at, promises, seal},
     entry::LogId,
     error::{Error, Result},
     fs::{Fs, SyncPoint},
@@ -266,13 +266,13 @@ impl Wal {
         let Draft { steps, mut bytes, after, vow, .. } = draft;
         let (offset, salt) = (writer.offset, writer.segment.header.salt);
         let (seq, durable) = (writer.version.seq + 1, writer.durable_seq);
-        seal(&mut bytes, salt, offset, seq, durable, false);
+        seal(&mut bytes, Seal { salt, offset, seq, durable, marker: false });
         let len = bytes.len();
         let mut end = offset + len as u64;
         let batch_end = end;
         if let Some(mut marker) = vow {
             let at = marker_at(end);
-            seal(&mut marker, salt, at, seq, durable, true);
+            seal(&mut marker, Seal { salt, offset: at, seq, durable, marker: true });
             bytes.resize(usize::try_from(at - offset).expect("within a segment"), 0);
             bytes.extend_from_slice(&marker);
             end = at + marker.len() as u64;
@@ -347,7 +347,8 @@ impl Wal {
         let at = marker_at(writer.offset);
         let (salt, seq) = (writer.segment.header.salt, writer.version.seq);
         let mut bytes = encode(&promises(&writer.version.state), u64::MAX)?;
-        seal(&mut bytes, salt, at, seq, writer.durable_seq, true);
+        let durable = writer.durable_seq;
+        seal(&mut bytes, Seal { salt, offset: at, seq, durable, marker: true });
         let end = at + bytes.len() as u64;
         bytes.resize(bytes.len() + HEAD_LEN, 0);
         if at + bytes.len() as u64 > writer.segment.fence() {

@@ -11,6 +11,7 @@ there are too many), one rotten sector on top if asked, and a recovery that is i
     model.py --nested                      plus kill -9 at every call, and a cut at each step inside recovery
     model.py --history esipses             one history, every crash state on its way (model.py --list: the letters)
     model.py --without RULE                one rule removed (--list names them)
+    model.py --emit                        histories on stdin; what a recovery gives after each operation
     model.py --controls                    removes each rule in turn: each must yield a counter-example
 
 RULES are in the documents. REPAIRS were found by this model: --without one of them is the text as it stood.
@@ -808,7 +809,12 @@ class World:
 
 
 def entries(w, payload, more=()):
-    return list(more) + [('entries', w.log.view.last + 1, w.log.view.hard[0], [payload])]
+    return list(more) + [('entries', w.log.view.last + 1, term(w.log.view), [payload])]
+
+
+def term(v):
+    """Terms never go back from one entry to the next."""
+    return max(v.hard[0], v.entries.get(v.last, (v.prev[1], 0))[0])
 
 
 def replace_last(w, n=1):
@@ -816,7 +822,7 @@ def replace_last(w, n=1):
     at = v.last + 1 - n
     if at <= v.commit or at < v.first:
         return False
-    w.log.write([('truncate', at), ('entries', at, v.hard[0] + 1, [w.payload(24)])])
+    w.log.write([('truncate', at), ('entries', at, term(v) + 1, [w.payload(24)])])
 
 
 def lazy_trim(w):
@@ -837,7 +843,12 @@ def trim(w):
 def install(w):
     v, at = w.log.view, w.log.view.last + 3
     w.log.snapshot(at)
-    w.log.forget([('reset', at + 1, at, v.hard[0]), ('hard', *v.hard, at), ('mark', at)])
+    w.log.forget([('reset', at + 1, at, term(v)), ('hard', *v.hard, at), ('mark', at)])
+
+
+def vote(w):
+    new = w.log.view.hard[0] + 1
+    return hard(w, new, 1 + new % 3, w.log.view.commit)
 
 
 def power_cut(w):
@@ -862,7 +873,7 @@ OPS = {  # letter: (what, does)
     'p': ('append up to the end of a page', lambda w: w.log.write(entries(w, w.payload(w.fill(PAGE, 0))))),
     'g': ('append up to 16 bytes before it', lambda w: w.log.write(entries(w, w.payload(w.fill(PAGE, PAGE - 16))))),
     't': ('replace the last entry', replace_last),
-    'v': ('vote in a new term', lambda w: hard(w, w.log.view.hard[0] + 1, 1 + w.rng.randrange(3), w.log.view.commit)),
+    'v': ('vote in a new term', lambda w: vote(w)),
     'C': ('commit all', lambda w: hard(w, *w.log.view.hard, w.log.view.last)),
     'm': ('set an ordinary slot', lambda w: w.log.write([('meta', 1, 0, struct.pack('<Q', w.log.seq))])),
     'M': ('set a slot that is a promise', lambda w: w.log.write([('meta', 2, 1, struct.pack('<Q', w.log.seq))])),
@@ -1028,6 +1039,29 @@ def explore(history, opts, every=False):
     return count[0], None, True
 
 
+def recovered(image):
+    """What a recovery makes of an image, in words that do not depend on the layout of bytes."""
+    log, row = attempt(Disk.of(image))
+    if log is None:
+        return 'refused'
+    v = log.view
+    terms = [v.entries[i][0] for i in range(v.first, v.last + 1)]
+    return (f'row={row[4]} first={v.first} prev={v.prev[0]}/{v.prev[1]} terms={terms} commit={v.commit} mark={v.mark} '
+            f'hard={v.hard[0]}/{v.hard[1]} slots={sorted(v.slots)} vows={sorted(v.vows)} lost={v.lost or "-"}')
+
+
+def emit(history, opts):
+    """After each operation: what a recovery gives after kill -9, and after a power cut that takes all it can."""
+    random.seed(opts.seed)
+    w = World(opts.journal, opts.seed)
+    w.log = Log.create(w.disk, w.ledger)
+    for i, op in enumerate(history):
+        if w.log.poisoned and op not in AFTER_POISON or OPS[op][1](w) is False:
+            break
+        print(history, i, 'kill', recovered({n: (None, bytes(f.live)) for n, f in w.disk.names.items()}))
+        print(history, i, 'loss', recovered({n: (None, bytes(f.dur)) for n, f in w.disk.dur_names.items()}))
+
+
 # --------------------------------------------------------------------------- search
 
 def shorten(history, opts):
@@ -1139,12 +1173,17 @@ def main():
     a.add_argument('--without', action='append', default=[], metavar='RULE', choices=[*RULES, *REPAIRS])
     a.add_argument('--controls', action='store_true', help='remove each rule in turn')
     a.add_argument('--history', help='just this one, with every crash state on its way')
+    a.add_argument('--emit', action='store_true', help='histories on stdin; tells what a recovery gives after each operation')
     a.add_argument('--list', action='store_true', help='operations and rules')
     opts = a.parse_args()
     if opts.list:
         print('\n'.join(f'{k:18} {v[0]}' for k, v in {**OPS, **RULES, **REPAIRS}.items()))
         return 0
     OFF.update(opts.without)
+    if opts.emit:
+        for line in sys.stdin:
+            emit(line.strip(), opts)
+        return 0
     if opts.controls:
         return 1 if controls(opts) else 0
     if opts.history is not None:

@@ -2,7 +2,7 @@
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
-use super::{Class, HEAD_LEN, MARKER, Op, SECTION_LEN, SnapshotMark, kind, magic_at, pad8};
+use super::{Class, HEAD_LEN, MARKER, Op, SECTION_LEN, Seal, SnapshotMark, kind, magic_at, pad8};
 use crate::{
     entry::{Entry, EntryId},
     error::{Error, Result},
@@ -51,7 +51,8 @@ pub(crate) fn promises(state: &LogState) -> Vec<Op<'static>> {
 }
 
 /// Fills in the head of an encoded batch for its place. Can be repeated for another place.
-pub(crate) fn seal(buf: &mut [u8], salt: u64, offset: u64, seq: u64, durable: u64, marker: bool) {
+pub(crate) fn seal(buf: &mut [u8], seal: Seal) {
+    let Seal { salt, offset, seq, durable, marker } = seal;
     LE::write_u32(&mut buf[0..4], magic_at(salt, offset));
     LE::write_u64(&mut buf[16..24], seq);
     LE::write_u64(&mut buf[24..32], durable);
