@@ -13,13 +13,14 @@ use std::{
 };
 
 use crate::{
+    batch::SnapshotMark,
     error::{Error, Result},
     fs::{Dir, write_full},
     index::file::encode as encode_index,
     layout::{index_name, segment_name},
-    segment::fill,
+    segment::{Segment, fill},
     succeed::Spare,
-    wal::{Halt, Removal, Wal, Writer},
+    wal::{Halt, Wal, Writer},
 };
 
 /// Space prepared ahead of the writer in a segment that began small.
@@ -90,6 +91,7 @@ pub(crate) fn run(wal: &Weak<Wal>) {
 impl Wal {
     /// One round of the keeper's work. `seen` is the activity it saw last, and when.
     fn keep_house(&self, seen: &mut (u64, Instant)) -> Result<()> {
+        self.make_room()?;
         {
             let mut writer = self.writer();
             if writer.halt.is_some() {
@@ -114,10 +116,32 @@ impl Wal {
         for (segment, identity, summary) in &queue {
             self.write_index(segment.id(), &encode_index(identity, summary));
         }
-        if !self.writer().removals.is_empty() {
+        if self.has_superfluous_files() {
             self.reclaim()?;
         }
         Ok(())
+    }
+
+    /// What `try_write` could not wait for.
+    fn make_room(&self) -> Result<()> {
+        let (sync, rotate) = {
+            let mut writer = self.writer();
+            (std::mem::take(&mut writer.sync_due), std::mem::take(&mut writer.rotate_due))
+        };
+        if sync {
+            self.sync_and_settle()?;
+        }
+        if rotate { self.rotate() } else { Ok(()) }
+    }
+
+    /// Whether proving the last trim or mark would let a file go. Most trims let none go, and a
+    /// sync of their own would only compete with the writer's.
+    fn has_superfluous_files(&self) -> bool {
+        let writer = self.writer();
+        let Some(last) = writer.removals.last() else { return false };
+        let older = |s: &Arc<Segment>| s.state_empty || s.state_next <= last.first;
+        let marked = writer.removals.iter().any(|r| r.marked);
+        marked || writer.chain.iter().rposition(older).is_some_and(|at| at > 0)
     }
 
     fn fill_ahead(&self) -> Result<()> {
@@ -161,7 +185,7 @@ impl Wal {
                 at += SPARE_STEP;
             }
             // DURABILITY: for speed only: the zeros are on disk before batches replace them.
-            file.sync()
+            if self.wake.is_stopped() { Ok(()) } else { file.sync() }
         });
         if let Err(e) = filled {
             let _ = self.fs.unlink(Dir::Tmp, &name);
@@ -221,7 +245,7 @@ impl Wal {
         writer.removals.retain(|r| r.seq > stated);
         let chain = &writer.chain;
         let oldest = chain.iter().rposition(|s| s.state_empty || s.state_next <= proven.first);
-        let Some(oldest) = oldest.filter(|&at| at > 0) else { return self.retire(&proven) };
+        let Some(oldest) = oldest.filter(|&at| at > 0) else { return self.retire(proven.mark) };
         let gone: Vec<u64> = writer.chain.drain(..oldest).map(|s| s.id()).collect();
         for id in gone {
             // DURABILITY: no directory sync: a name that comes back lies below the chain and is
@@ -232,11 +256,12 @@ impl Wal {
             }
             let _ = self.fs.unlink(Dir::Root, &index_name(id));
         }
-        self.retire(&proven);
+        self.retire(proven.mark);
     }
 
-    fn retire(&self, proven: &Removal) {
-        let Some(mark) = proven.mark else { return };
+    /// Removes snapshots older than `proven`, a mark that is provably durable.
+    pub(crate) fn retire(&self, proven: Option<SnapshotMark>) {
+        let Some(mark) = proven else { return };
         if let Err(e) = self.snapshots.remove_older(mark.id, self.options.snapshots_kept) {
             tracing::warn!(error = %e, "older snapshots could not be removed");
         }

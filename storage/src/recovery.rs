@@ -92,6 +92,8 @@ pub(crate) fn create(fs: Arc<dyn Fs>, options: Options) -> Result<Opened> {
         halt: None,
         spare: None,
         unindexed: Vec::new(),
+        rotate_due: false,
+        sync_due: false,
         activity: 0,
     };
     let window = (writer.version.state.first, writer.version.state.next);
@@ -443,12 +445,15 @@ fn commit(
         halt: Some(Halt::Spent("the log is being opened".to_owned())),
         spare: None,
         unindexed,
+        rotate_due: false,
+        sync_due: false,
         activity: 0,
     };
     let wal = Wal::new((fs, options), log_id, writer, recent);
     report.read_only = wal.begin_anew(idle, &mut report.removed)?.map(|e| e.to_string());
     if report.read_only.is_none() {
         wal.remove_leftovers(&inventory, &mut report.removed);
+        wal.retire(wal.version().state.mark);
     }
     report.incarnation = wal.writer().segment.id();
     Ok((wal, report))

@@ -335,7 +335,7 @@ impl Site<'_> {
             id: plan.id,
             salt,
             created: u64::try_from(self.fs.now().as_nanos()).unwrap_or(u64::MAX),
-            batch_max: self.options.batch_max.max(BATCH_BOUND_MIN),
+            batch_max: self.batch_bound(plan),
             predecessor: plan.predecessor,
             born_end: end,
         };
@@ -346,6 +346,13 @@ impl Site<'_> {
         let file = (Arc::clone(file), path.clone());
         let segment = Arc::new(Segment::new(header, file, named, room.max(len)));
         Ok(Begun { segment, state_end, state, moved, end })
+    }
+
+    /// Largest batch that may stand in the segment of `plan`: what is written again may stem from
+    /// a process with a larger limit.
+    fn batch_bound(&self, plan: &Plan) -> u64 {
+        let again = plan.again.iter().map(|kept| kept.bytes.len() as u64).max();
+        self.options.batch_max.max(BATCH_BOUND_MIN).max(again.unwrap_or(0))
     }
 
     fn sync_file_of(&self, file: &Arc<dyn File>, name: &str, point: SyncPoint) -> Result<()> {

@@ -58,8 +58,9 @@ pub(crate) struct Base {
 pub(crate) struct Removal {
     pub(crate) seq: u64,
     pub(crate) first: u64,
-    /// The newest mark as of then.
+    /// The newest mark as of then, and whether it was made then.
     pub(crate) mark: Option<SnapshotMark>,
+    pub(crate) marked: bool,
 }
 
 /// Why nothing can be written.
@@ -96,6 +97,10 @@ pub(crate) struct Writer {
     pub(crate) spare: Option<crate::succeed::Spare>,
     /// Sealed segments whose index file is not written yet.
     pub(crate) unindexed: Vec<(Arc<Segment>, Identity, Summary)>,
+    /// Somebody who may not wait found the segment full or spent: the keeper makes the successor.
+    pub(crate) rotate_due: bool,
+    /// Somebody who may not wait found the write window full: the keeper syncs.
+    pub(crate) sync_due: bool,
     /// Writes so far, for the keeper to see a pause.
     pub(crate) activity: u64,
 }
@@ -180,19 +185,23 @@ impl Wal {
     /// Writes one batch; returns its sequence. `wait` says whether it may wait for a sync, a
     /// rotation, or the lane.
     pub(crate) fn write(&self, ops: &[Op<'_>], wait: bool) -> Result<u64> {
+        // Without a keeper nobody would make room meanwhile.
+        let wait = wait || !self.options.background;
         let mut writer = self.writer();
         writer.check_poison()?;
         let draft = self.draft(&writer, ops)?;
         loop {
             match self.room(&writer, &draft)? {
                 Room::Here => break,
-                _ if !wait => {
+                room if !wait => {
+                    writer.sync_due = matches!(room, Room::AfterSync);
+                    writer.rotate_due = matches!(room, Room::InSuccessor);
                     self.wake.now();
                     return Err(Error::WouldBlock);
                 }
                 Room::AfterSync => {
                     drop(writer);
-                    self.sync()?;
+                    self.sync_and_settle()?;
                 }
                 Room::InSuccessor => {
                     drop(writer);
@@ -286,7 +295,8 @@ impl Wal {
         let mut map = before.map.clone();
         place(&mut map, &before.state, &steps, offset);
         if steps.iter().any(|s| matches!(s, Step::Trim(..) | Step::Reset(..) | Step::Mark(_))) {
-            writer.removals.push(Removal { seq, first: after.first, mark: after.mark });
+            let marked = after.mark != before.state.mark;
+            writer.removals.push(Removal { seq, first: after.first, mark: after.mark, marked });
             self.wake.now();
         }
         let version = Arc::new(Version { state: after, map, seq });
@@ -379,7 +389,8 @@ impl Wal {
             let mut writer = self.writer();
             writer.check_poison()?;
             if writer.halt.is_some() {
-                return self.go_on(lane, &mut writer);
+                let nothing_to_do = writer.durable_seq == writer.version.seq;
+                return if nothing_to_do { Ok(()) } else { self.go_on(lane, &mut writer) };
             }
             if writer.dirty_from.is_none() {
                 return Ok(());
