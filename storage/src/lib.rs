@@ -50,6 +50,8 @@
 pub mod batch;
 pub mod entry;
 pub mod error;
+#[cfg(test)]
+mod format_examples;
 pub mod fs;
 pub mod hard_state;
 mod header;
