@@ -2,7 +2,7 @@
 //!
 //! The core numbers its saves. Whatever promises something about a save (a vote, an
 //! acknowledgement) comes out of it sealed in a [`Promise`], and a promise opens only with a
-//! [`Durable`]. There is one way to obtain that: a [`Ledger`], which asks the log's own
+//! [`Durable`]. There is one way to obtain that: [`Ledger::reached`], which asks the log's own
 //! watermark. So a driver that sends before the sync that covers it does not compile.
 //!
 //! A save is the difference between two states of the core in memory, so what is on disk is always
@@ -10,6 +10,8 @@
 //! crashes is then no different from one that paused there.
 
 use std::collections::VecDeque;
+
+use hardlog::{Syncer, Ticket};
 
 /// Number of a save, counted from 1 in each run of a node; 0 stands for what was recovered.
 pub type SaveNumber = u64;
@@ -93,9 +95,7 @@ impl<T: Ord + Copy> Ledger<T> {
         self.written.is_empty()
     }
 
-    /// What the log's watermark proves.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the driver is the caller"))]
-    pub(crate) fn covered(&mut self, watermark: T) -> Durable {
+    fn covered(&mut self, watermark: T) -> Durable {
         while let Some((number, ticket)) = self.written.front().copied() {
             if ticket > watermark {
                 break;
@@ -104,6 +104,13 @@ impl<T: Ord + Copy> Ledger<T> {
             self.written.pop_front();
         }
         Durable { number: self.durable }
+    }
+}
+
+impl Ledger<Ticket> {
+    /// What the log's watermark proves now.
+    pub fn reached(&mut self, syncer: &Syncer) -> Durable {
+        self.covered(syncer.durable())
     }
 }
 

@@ -125,6 +125,21 @@ pub struct SnapshotChunk {
     pub data: Bytes,
 }
 
+impl Message {
+    /// Bytes that the message counts for in limits: its payloads, and something for the rest.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let payload = match &self.body {
+            Body::Append { entries, .. } => {
+                entries.iter().map(|entry| entry.payload.len() as u64 + 32).sum()
+            }
+            Body::Snapshot(chunk) => (chunk.data.len() + chunk.offer.meta.len()) as u64,
+            _ => 0,
+        };
+        payload + 64
+    }
+}
+
 impl Body {
     /// Whether only the leader of the term sends this.
     #[must_use]

@@ -28,8 +28,16 @@ pub struct Ready {
     pub reads: Vec<ReadReady>,
     /// Reads that this node can no longer answer, since it does not lead.
     pub reads_lost: Vec<ReadToken>,
+    /// What concerns snapshots.
+    pub snapshots: Snapshots,
+}
+
+/// Snapshots that are wanted or come in. The core decides who needs one and which counts; it never
+/// sees their bytes.
+#[derive(Debug, Default)]
+pub struct Snapshots {
     /// Followers that need entries which are trimmed here: send them a snapshot.
-    pub snapshots_wanted: Vec<NodeId>,
+    pub wanted: Vec<NodeId>,
     /// Answers of followers to chunks: who, which snapshot, where to go on.
     pub chunks_wanted: Vec<(NodeId, EntryId, u64)>,
     /// Chunks that came from the leader.

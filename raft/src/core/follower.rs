@@ -128,7 +128,7 @@ impl<L: LogView> Core<L> {
             self.promise(from, Body::AppendReply(AppendReply::Accepted { matched }));
             return;
         }
-        self.out.chunks.push((from, chunk));
+        self.out.snapshots.chunks.push((from, chunk));
     }
 
     /// Asks the leader for the next chunk.

@@ -146,7 +146,7 @@ impl<L: LogView> Core<L> {
             while peer.may_send(self.log.last_index(), limits) {
                 let Some((prev, entries)) = next_request(&self.log, peer, &self.config) else {
                     peer.progress = Progress::Snapshot;
-                    self.out.snapshots_wanted.push(*id);
+                    self.out.snapshots.wanted.push(*id);
                     break;
                 };
                 if entries.is_empty() && matches!(peer.progress, Progress::Replicate { .. }) {
@@ -217,7 +217,7 @@ impl<L: LogView> Core<L> {
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         peer.active = true;
         if peer.progress == Progress::Snapshot {
-            self.out.chunks_wanted.push((from, id, offset));
+            self.out.snapshots.chunks_wanted.push((from, id, offset));
         }
     }
 

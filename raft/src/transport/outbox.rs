@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::message::{Body, Message};
+use crate::message::Message;
 
 /// Bounds of an outbox.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +45,13 @@ impl Outbox {
 
     pub(super) fn push(&self, message: Message) {
         let mut queue = self.lock();
-        queue.bytes += weight(&message);
+        queue.bytes += message.weight();
         queue.messages.push_back(message);
         while queue.messages.len() > self.bounds.messages
             || (queue.bytes > self.bounds.bytes && queue.messages.len() > 1)
         {
             let Some(oldest) = queue.messages.pop_front() else { break };
-            queue.bytes -= weight(&oldest);
+            queue.bytes -= oldest.weight();
             queue.dropped += 1;
         }
         drop(queue);
@@ -89,23 +89,12 @@ impl Outbox {
     }
 }
 
-/// Bytes of the payloads in a message, and something for the rest.
-pub(super) fn weight(message: &Message) -> u64 {
-    let payload = match &message.body {
-        Body::Append { entries, .. } => {
-            entries.iter().map(|entry| entry.payload.len() as u64 + 32).sum()
-        }
-        Body::Snapshot(chunk) => (chunk.data.len() + chunk.offer.meta.len()) as u64,
-        _ => 0,
-    };
-    payload + 64
-}
-
 #[cfg(test)]
 mod tests {
     use hardlog::{Entry, EntryId};
 
     use super::*;
+    use crate::message::Body;
 
     fn message(term: u64, len: usize) -> Message {
         let entries = vec![Entry::new(1, 1, vec![0; len])];

@@ -196,10 +196,10 @@ impl Net {
             node.reads.extend(ready.reads);
             node.reads_lost.extend(ready.reads_lost);
             node.apply(ready.apply_to);
-            for peer in ready.snapshots_wanted {
+            for peer in ready.snapshots.wanted {
                 self.wire.push(offer(id, peer, node));
             }
-            for (from, chunk) in ready.chunks {
+            for (from, chunk) in ready.snapshots.chunks {
                 // In this net a snapshot is its own name: it arrives whole.
                 let _: Install = node.core.install_snapshot(from, chunk.offer.id);
             }

@@ -1,0 +1,200 @@
+//! The thread that owns the state machine.
+//!
+//! Above: the driver, which says how far entries may be applied. Below: the log's reader, the
+//! machine, and the snapshot store, from which a state is restored.
+//!
+//! INVARIANT: commands are applied in the order of their indexes, each once, none left out.
+//! INVARIANT: a caller is answered after its command is applied, in the order of the log.
+//! An entry that is committed and cannot be read stops the node: there is no going on past it.
+
+use std::{
+    io::Read,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, Sender},
+    },
+};
+
+use hardlog::{Entry, EntryId, Error as LogError, Index, LogReader, SnapshotStore};
+
+use crate::{
+    error::Error,
+    inbox::Inbox,
+    payload::Payload,
+    state_machine::{Command, FrozenSnapshot, StateMachine},
+    status::Board,
+    work::{Apply, Report, Waiting},
+};
+
+/// Bytes of entries that are read and applied at once.
+const ROUND_BYTES: u64 = 1 << 20;
+
+pub(crate) struct Applier<S> {
+    pub(crate) machine: S,
+    pub(crate) reader: LogReader,
+    pub(crate) store: SnapshotStore,
+    pub(crate) board: Arc<Board>,
+    pub(crate) inbox: Arc<Inbox>,
+    /// Index of the newest snapshot that the driver installed: entries up to there may be gone.
+    pub(crate) installed: Arc<AtomicU64>,
+    pub(crate) photographer: Photographer,
+}
+
+/// Hands views of the machine to the thread that writes them out.
+pub(crate) struct Photographer {
+    pub(crate) views: Sender<(EntryId, Box<dyn FrozenSnapshot>)>,
+    /// The last one is not written yet.
+    pub(crate) busy: Arc<AtomicBool>,
+    /// Bytes of entries after which a snapshot is due.
+    pub(crate) every_bytes: u64,
+    /// Bytes applied since the last one.
+    pub(crate) since: u64,
+}
+
+impl<S: StateMachine> Applier<S> {
+    /// Works until the driver ends, or fails.
+    pub(crate) fn run(mut self, jobs: &Receiver<Apply>) {
+        while let Ok(job) = jobs.recv() {
+            let done = match job {
+                Apply::Entries { to, waiting } => self.apply(to, waiting),
+                Apply::Reads(calls) => {
+                    calls.into_iter().for_each(|call| call.answer(Ok(())));
+                    Ok(())
+                }
+                Apply::Restore(id) => {
+                    let restored = restore(&mut self.machine, &self.store, id);
+                    restored.map(|()| self.board.set_applied(id.index))
+                }
+            };
+            if let Err(error) = done {
+                self.inbox.report(Report::Failed(error));
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self, to: Index, waiting: Vec<Waiting>) -> Result<(), Error> {
+        let mut waiting = waiting.into_iter().peekable();
+        let mut next = self.board.applied() + 1;
+        while next <= to {
+            let entries = match self.read(next, to) {
+                Ok(entries) => entries,
+                // A snapshot that the driver installed meanwhile covers them; its restore follows,
+                // and whoever waited is told that the outcome is unknown.
+                Err(_) if next <= self.installed.load(Ordering::Acquire) => return Ok(()),
+                Err(error) => return Err(Error::Log(error)),
+            };
+            let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
+            self.apply_round(&entries, &mut waiting)?;
+            next = last.index + 1;
+            self.snapshot_if_due(last);
+        }
+        Ok(())
+    }
+
+    /// At least one entry from `next` on.
+    fn read(&self, next: Index, to: Index) -> Result<Vec<Entry>, LogError> {
+        let mut entries = Vec::new();
+        for entry in self.reader.entries(next..to + 1, ROUND_BYTES) {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(error) if entries.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        if entries.is_empty() {
+            return Err(LogError::BeyondEnd { index: next, next: self.reader.next_log_index() });
+        }
+        Ok(entries)
+    }
+
+    fn apply_round(
+        &mut self,
+        entries: &[Entry],
+        waiting: &mut std::iter::Peekable<impl Iterator<Item = Waiting>>,
+    ) -> Result<(), Error> {
+        let mut commands = Vec::with_capacity(entries.len());
+        for entry in entries {
+            self.photographer.since += entry.payload.len() as u64 + 24;
+            if let Payload::Command(data) = Payload::of(entry)? {
+                commands.push(Command { index: entry.index(), term: entry.term(), data });
+            }
+        }
+        let replies = self.machine.apply(&commands);
+        assert!(
+            replies.len() == commands.len(),
+            "{} replies to {} commands",
+            replies.len(),
+            commands.len()
+        );
+        // Applied before anybody is told, so that whoever is told sees it.
+        if let Some(last) = entries.last() {
+            self.board.set_applied(last.index());
+        }
+        for (command, reply) in commands.iter().zip(replies) {
+            if let Some(waiting) = waiting.next_if(|waiting| waiting.index == command.index) {
+                // Another leader's entry may have taken the place.
+                if waiting.term == command.term {
+                    waiting.call.answer(Ok(reply));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot_if_due(&mut self, last: EntryId) {
+        let photographer = &mut self.photographer;
+        if photographer.since < photographer.every_bytes
+            || photographer.busy.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        photographer.since = 0;
+        if photographer.views.send((last, self.machine.snapshot())).is_err() {
+            tracing::warn!("nobody writes snapshots any more");
+        }
+    }
+}
+
+/// Reads the snapshot `id` into the machine.
+pub(crate) fn restore<S: StateMachine>(
+    machine: &mut S,
+    store: &SnapshotStore,
+    id: EntryId,
+) -> Result<(), Error> {
+    let mut snapshot = store.open(id).map_err(Error::Log)?;
+    let failed = |source| Error::Restore { index: id.index, source };
+    machine.restore(&mut snapshot).map_err(failed)?;
+    // What a machine leaves unread is verified all the same.
+    std::io::copy(&mut snapshot.by_ref(), &mut std::io::sink()).map_err(failed)?;
+    Ok(())
+}
+
+/// The thread that writes views of the machine to disk.
+pub(crate) fn write_snapshots(
+    views: &Receiver<(EntryId, Box<dyn FrozenSnapshot>)>,
+    store: &SnapshotStore,
+    busy: &AtomicBool,
+    inbox: &Inbox,
+) {
+    while let Ok((id, view)) = views.recv() {
+        match write_snapshot(store, id, view.as_ref()) {
+            Ok(mark) => inbox.report(Report::Taken(mark)),
+            // The log stays longer than it should; the next one may succeed.
+            Err(error) => tracing::error!(index = id.index, %error, "no snapshot was taken"),
+        }
+        busy.store(false, Ordering::Release);
+    }
+}
+
+fn write_snapshot(
+    store: &SnapshotStore,
+    id: EntryId,
+    view: &dyn FrozenSnapshot,
+) -> std::io::Result<hardlog::SnapshotMark> {
+    let mut writer = store.begin(id, b"").map_err(std::io::Error::other)?;
+    view.write_to(&mut writer)?;
+    // DURABILITY: the file is synced and has its name before the log marks it.
+    writer.commit().map_err(std::io::Error::other)
+}

@@ -1,0 +1,113 @@
+//! A caller that waits for an answer, and the promise that it gets exactly one.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::{core::Refused, message::NodeId};
+
+/// Why a proposal or a read was not answered as wished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// This node does not lead, and nothing happened. The leader, if it is known, does.
+    #[error("this node does not lead (leader: {leader:?})")]
+    NotLeader {
+        /// Who leads.
+        leader: Option<NodeId>,
+    },
+    /// The command may or may not take effect.
+    #[error("whether the command takes effect is not known")]
+    Unknown,
+    /// The command is larger than the limit; nothing happened.
+    #[error("the command is too large")]
+    TooLarge,
+    /// Too much is waiting already; nothing happened.
+    #[error("too much is waiting")]
+    Busy,
+    /// The node has stopped; nothing happened.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+impl From<Refused> for ProposeError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotLeader { leader } => Self::NotLeader { leader },
+            Refused::Busy => Self::Busy,
+            Refused::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+type Callback<T> = Box<dyn FnOnce(Result<T, ProposeError>) + Send>;
+
+/// Answers its caller once; with `otherwise` if it is dropped before.
+pub(crate) struct Call<T> {
+    callback: Option<Callback<T>>,
+    otherwise: ProposeError,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl<T> Call<T> {
+    /// A call that counts in `waiting` until it is answered.
+    pub(crate) fn new(
+        waiting: &Arc<AtomicUsize>,
+        callback: impl FnOnce(Result<T, ProposeError>) + Send + 'static,
+    ) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        let callback: Callback<T> = Box::new(callback);
+        let waiting = Arc::clone(waiting);
+        Self { callback: Some(callback), otherwise: ProposeError::Stopped, waiting }
+    }
+
+    pub(crate) fn answer(mut self, result: Result<T, ProposeError>) {
+        self.finish(result);
+    }
+
+    /// From here on the command may take effect, whatever happens to the caller.
+    pub(crate) fn may_happen(&mut self) {
+        self.otherwise = ProposeError::Unknown;
+    }
+
+    fn finish(&mut self, result: Result<T, ProposeError>) {
+        if let Some(callback) = self.callback.take() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            callback(result);
+        }
+    }
+}
+
+impl<T> Drop for Call<T> {
+    fn drop(&mut self) {
+        let otherwise = self.otherwise;
+        self.finish(Err(otherwise));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_answered_exactly_once_even_if_it_is_dropped() {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (sender, receiver) = channel();
+        let call = |waiting: &Arc<AtomicUsize>| {
+            let sender = sender.clone();
+            Call::<u8>::new(waiting, move |result| sender.send(result).unwrap())
+        };
+        call(&waiting).answer(Ok(7));
+        drop(call(&waiting));
+        let mut late = call(&waiting);
+        late.may_happen();
+        assert_eq!(waiting.load(Ordering::Relaxed), 1);
+        drop(late);
+        drop(sender);
+        let answers: Vec<_> = receiver.into_iter().collect();
+        assert_eq!(answers, [Ok(7), Err(ProposeError::Stopped), Err(ProposeError::Unknown)]);
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+    }
+}

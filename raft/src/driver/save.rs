@@ -1,0 +1,123 @@
+//! A save becomes one batch of the log, and what follows from it.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use hardlog::{Batch, Error as LogError, Index, Ticket};
+
+use super::{Driver, Output};
+use crate::{
+    durable::{Durable, SaveNumber},
+    error::Error,
+    ready::Save,
+    work::Apply,
+};
+
+impl Driver {
+    /// Writes what is due: the core's save, the mark of a snapshot of this node's own, or both.
+    pub(super) fn write(&mut self, save: Option<Save>, out: &mut Output) -> Result<(), Error> {
+        let due = save.as_ref().map(|save| save.number);
+        let batch = self.batch(save);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.log.try_write(&batch) {
+            Ok(ticket) => self.written(due, ticket),
+            Err(LogError::WouldBlock) => out.again = true,
+            Err(error @ LogError::Full { .. }) => {
+                tracing::warn!(%error, "the log is full: nothing is taken until there is room");
+                self.give_up(due);
+            }
+            Err(error) => return Err(Error::Log(error)),
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, save: Option<Save>) -> Batch {
+        let mut batch = Batch::new();
+        if let Some(save) = save {
+            if let Some(id) = save.reset {
+                batch.reset(id.index + 1, Some(id));
+                // The applier may meet the hole as soon as the batch is written.
+                self.installed.store(id.index, Ordering::Release);
+            }
+            if let Some(from) = save.truncate_from {
+                batch.truncate_from(from);
+            }
+            if !save.entries.is_empty() {
+                batch.append(save.entries);
+            }
+            if let Some(hard_state) = save.hard_state {
+                batch.hard_state(hard_state);
+            }
+            if save.reset.is_some() {
+                let mark = self.install.expect("the core resets only what is installed");
+                assert!(Some(mark.id) == save.reset, "{mark:?} is not {:?}", save.reset);
+                batch.snapshot_mark(mark);
+                // Older than what is installed, so never to be marked.
+                self.taken = None;
+            }
+        } else if self.taken.is_some() && self.core.hard_state() != self.log.hard_state() {
+            // The mark never runs ahead of the commit index.
+            batch.hard_state(self.core.hard_state());
+        }
+        if let Some(mark) = self.taken {
+            batch.snapshot_mark(mark);
+            let to = self.trim_to(mark.id.index);
+            if to > self.log.first_log_index() {
+                batch.trim_before(to);
+            }
+        }
+        batch
+    }
+
+    /// First index to keep once a snapshot up to `index` is marked: some entries stay for followers
+    /// that are a little behind, and those after a snapshot that is on its way.
+    fn trim_to(&self, index: Index) -> Index {
+        (index + 1).saturating_sub(self.keep_behind).min(self.transfers.floor())
+    }
+
+    fn written(&mut self, due: Option<SaveNumber>, ticket: Ticket) {
+        // The commit index and a snapshot's mark promise nothing to anybody.
+        // DURABILITY: a batch of those alone is not synced; it goes with the next sync, and the
+        // engine removes no file before the mark that allows it is durable.
+        self.taken = None;
+        let Some(number) = due else { return };
+        self.ledger.written(number, ticket);
+        self.core.saved(number);
+        if let Some(mark) = self.install.take() {
+            self.restore = Some((number, mark));
+        }
+        self.ask_for_sync(ticket);
+    }
+
+    /// DURABILITY: the sync that covers `ticket`; one serves all that are asked for meanwhile.
+    pub(super) fn ask_for_sync(&self, ticket: Ticket) {
+        let wake = Arc::clone(&self.wake);
+        let failed = Arc::clone(&self.sync_failed);
+        self.syncer.notify(ticket, move |result| {
+            if let Err(error) = result {
+                tracing::warn!(%error, "a sync failed");
+                failed.store(true, Ordering::Release);
+            }
+            wake();
+        });
+    }
+
+    /// The disk is full: as if the node had stopped before this save and started again.
+    fn give_up(&mut self, due: Option<SaveNumber>) {
+        let Some(due) = due else { return };
+        self.core.abandon_unsaved();
+        self.held.retain(|promise| promise.needs() < due);
+        self.install = None;
+    }
+
+    /// Once the batch that marks an installed snapshot is durable, the state machine gets it.
+    pub(super) fn finish_install(&mut self, proof: Durable, out: &mut Output) {
+        let Some((number, mark)) = self.restore else { return };
+        if number <= proof.number() {
+            self.restore = None;
+            self.dispatched = mark.id.index;
+            out.apply.push(Apply::Restore(mark.id));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Why a node does not start, or stopped.
+
+use std::io;
+
+use hardlog::Index;
+
+use crate::{config::ConfigError, core::Violation, message::NodeId, payload::UnknownKind};
+
+/// Why a node does not start, or stopped. A stopped node answers nobody; what it promised stands.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The log said no.
+    #[error("the log: {0}")]
+    Log(#[source] hardlog::Error),
+    /// The configuration does not fit together.
+    #[error("the configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The node is not one of the peers, or has id 0.
+    #[error("node {0} is not one of the peers")]
+    NotAPeer(NodeId),
+    /// The directory belongs to another node.
+    #[error(
+        "the log belongs to node {found_id} of cluster {found_cluster}, \
+         not to node {id} of cluster {cluster}"
+    )]
+    WrongNode {
+        /// Who wanted it.
+        id: NodeId,
+        /// Of which cluster.
+        cluster: u64,
+        /// Whose it is.
+        found_id: NodeId,
+        /// Of which cluster.
+        found_cluster: u64,
+    },
+    /// The directory holds a log that was used and belongs to no node.
+    #[error("the log has been used and does not say by which node")]
+    Nameless,
+    /// Raft counts from 1.
+    #[error("the log begins at index 0; Raft counts from 1")]
+    FirstIndex,
+    /// Entries were trimmed and no snapshot covers them.
+    #[error("the log begins at {first} and no marked snapshot covers what was before")]
+    NoSnapshot {
+        /// First index of the log.
+        first: Index,
+    },
+    /// The state machine did not take a snapshot.
+    #[error("the state machine cannot be restored from the snapshot at {index}: {source}")]
+    Restore {
+        /// Last index of the snapshot.
+        index: Index,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The log holds an entry of a newer version.
+    #[error(transparent)]
+    Payload(#[from] UnknownKind),
+    /// A peer broke Raft's rules.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    /// The network said no.
+    #[error("the network: {0}")]
+    Network(#[source] io::Error),
+    /// No thread could be started.
+    #[error("no thread: {0}")]
+    Thread(#[source] io::Error),
+    /// A thread of the node, the state machine's most likely, panicked.
+    #[error("the thread {0:?} panicked")]
+    Panicked(&'static str),
+}

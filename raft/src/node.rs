@@ -1,0 +1,308 @@
+//! A running node: its threads, its timer, and the handle through which a service talks to it.
+//!
+//! ```text
+//!   Handle ──▶ Inbox ◀── transport (messages), log (watermark), applier, courier (reports)
+//!                │
+//!          raft thread: step, propose, tick, pump ──▶ transport, applier, courier
+//! ```
+//! Above: the service. Below: the driver, which is not aware of threads or time.
+//!
+//! A node that meets an error which it cannot go on after stops by itself: it answers nobody, and
+//! [`Status::error`] says why. Dropping a [`Node`] is like killing its process; only
+//! [`Node::shutdown`] ends in an orderly way.
+
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::Sender,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hardlog::{Log, RecoveryReport};
+
+use crate::{
+    call::{Call, ProposeError},
+    config::Config,
+    driver::{Driver, Output},
+    error::Error,
+    inbox::{Inbox, Input},
+    message::NodeId,
+    state_machine::StateMachine,
+    status::{Board, Status},
+    transport::Transport,
+    work::{Apply, Carry},
+};
+
+/// A save that the log could not take is tried again after this.
+const AGAIN: Duration = Duration::from_millis(1);
+/// Ticks that are made up for after the thread was held up: with more, a node that was paused
+/// would call an election before it has read what came meanwhile.
+const LATE_TICKS_MAX: u32 = 3;
+
+/// Everything that a node is started with.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// Its id, above 0. Never to be given to another node.
+    pub id: NodeId,
+    /// The cluster; nodes of different clusters refuse each other.
+    pub cluster: u64,
+    /// The addresses of all nodes of the cluster, itself among them.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// The directory of its log.
+    pub dir: PathBuf,
+    /// How it plays Raft.
+    pub raft: Config,
+    /// How its log works. With `create_if_missing`, a directory that is lost is taken for a new
+    /// node, which has forgotten its promises: for the first start, for demos and tests.
+    pub log: hardlog::Options,
+    /// Bytes of entries after which a snapshot is taken.
+    pub snapshot_every_bytes: u64,
+    /// Entries that stay in the log behind a snapshot, for followers that are a little behind.
+    pub keep_behind: u64,
+    /// Where it listens; its own address among `peers` if not given.
+    pub listener: Option<TcpListener>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    handle: Handle,
+    report: RecoveryReport,
+    /// Ends with the log, if the node did not fail.
+    raft: Option<JoinHandle<Option<Log>>>,
+    others: Vec<JoinHandle<()>>,
+}
+
+/// Talks to a node. Cheap to clone; any thread may use it.
+#[derive(Clone)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+    board: Arc<Board>,
+    waiting: Arc<AtomicUsize>,
+    waiting_max: usize,
+}
+
+impl Node {
+    /// Opens the log, restores the state machine, and begins to take part in the cluster.
+    ///
+    /// # Errors
+    /// Whatever [`Error`] says: nothing was promised to anybody then.
+    pub fn start<S: StateMachine>(config: NodeConfig, machine: S) -> Result<Self, Error> {
+        start::start(config, machine)
+    }
+
+    /// A handle for the service.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// What opening the log found.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// Stops the node and closes the log, so that the next open finds nothing to wonder about.
+    /// Who still waits is told that the node has stopped or the outcome is unknown.
+    ///
+    /// # Errors
+    /// If the log's last sync fails, or a thread panicked. A node that had stopped by itself before
+    /// has said why in [`Status::error`].
+    pub fn shutdown(mut self) -> Result<(), Error> {
+        match self.stop()? {
+            Some(log) => log.close().map_err(Error::Log),
+            None => Ok(()),
+        }
+    }
+
+    fn stop(&mut self) -> Result<Option<Log>, Error> {
+        self.handle.inbox.close();
+        let Some(raft) = self.raft.take() else { return Ok(None) };
+        let log = raft.join();
+        let mut panicked = log.is_err().then_some("raft");
+        for thread in self.others.drain(..) {
+            if thread.join().is_err() {
+                panicked = Some("a worker");
+            }
+        }
+        match (log, panicked) {
+            (Ok(log), None) => Ok(log),
+            (_, panicked) => Err(Error::Panicked(panicked.unwrap_or("raft"))),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::error!(%error, "a node ended badly");
+        }
+    }
+}
+
+impl Handle {
+    /// Proposes a command. `done` is called once: with the reply of the state machine after the
+    /// command is durable on a majority and applied here, or with what prevented that.
+    ///
+    /// `done` runs on a thread of the node and must be quick: it holds up everybody else's.
+    pub fn propose(
+        &self,
+        data: Bytes,
+        done: impl FnOnce(Result<Bytes, ProposeError>) + Send + 'static,
+    ) {
+        let call = Call::new(&self.waiting, done);
+        if self.is_full() {
+            return call.answer(Err(ProposeError::Busy));
+        }
+        self.inbox.propose(data, call);
+    }
+
+    /// Asks when the local state machine may be read so that the read is linearizable. `done` is
+    /// called once: without an error when everything that was committed before this call is
+    /// applied here.
+    ///
+    /// `done` runs on a thread of the node and must be quick. Without
+    /// [`Config::leader_no_op`] a new leader's reads wait until a command is committed.
+    pub fn read(&self, done: impl FnOnce(Result<(), ProposeError>) + Send + 'static) {
+        let call = Call::new(&self.waiting, done);
+        if self.is_full() {
+            return call.answer(Err(ProposeError::Busy));
+        }
+        self.inbox.read(call);
+    }
+
+    /// What the node says of itself; never waits for it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.board.read()
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.waiting_max
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// The raft thread's own state.
+struct Runner {
+    driver: Driver,
+    config: Config,
+    inbox: Arc<Inbox>,
+    board: Arc<Board>,
+    transport: Transport,
+    applier: Sender<Apply>,
+    courier: Sender<Carry>,
+}
+
+impl Runner {
+    /// Runs until the inbox is closed, or the node cannot go on. The log, if it can be closed.
+    fn run(mut self) -> Option<Log> {
+        let result = self.serve();
+        self.inbox.close();
+        self.transport.shutdown();
+        match result {
+            Ok(()) => Some(self.driver.into_log()),
+            Err(error) => {
+                tracing::error!(%error, "the node stops");
+                self.board.update(|status| {
+                    status.role = crate::core::RoleName::Follower;
+                    status.leader = None;
+                    status.error = Some(error.to_string());
+                });
+                None
+            }
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), Error> {
+        let mut next_tick = Instant::now() + self.config.tick;
+        let mut out = Output::default();
+        loop {
+            let again = std::mem::take(&mut out.again);
+            let soon = Instant::now() + AGAIN;
+            let deadline = if again { next_tick.min(soon) } else { next_tick };
+            let input = self.inbox.take(deadline);
+            if input.closed {
+                return Ok(());
+            }
+            self.feed(input, &mut out)?;
+            let mut late = 0;
+            while Instant::now() >= next_tick {
+                next_tick += self.config.tick;
+                late += 1;
+                if late <= LATE_TICKS_MAX {
+                    self.driver.tick(&mut out);
+                } else {
+                    next_tick = Instant::now() + self.config.tick;
+                }
+            }
+            self.driver.pump(&mut out)?;
+            self.carry_out(&mut out);
+            self.publish();
+        }
+    }
+
+    fn feed(&mut self, input: Input, out: &mut Output) -> Result<(), Error> {
+        for report in input.reports {
+            self.driver.report(report, out)?;
+        }
+        for message in input.messages {
+            if self.driver.is_pressed(self.config.unsaved_bytes_max) {
+                self.driver.pump(out)?;
+                self.carry_out(out);
+            }
+            self.driver.step(message);
+        }
+        for (data, call) in input.proposals {
+            self.driver.propose(&data, call);
+        }
+        for call in input.reads {
+            self.driver.read(call);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, out: &mut Output) {
+        for message in out.send.drain(..) {
+            self.transport.send(message);
+        }
+        // A thread that is gone has reported why, and that ends this one.
+        for job in out.apply.drain(..) {
+            let _gone = self.applier.send(job);
+        }
+        for job in out.carry.drain(..) {
+            let _gone = self.courier.send(job);
+        }
+    }
+
+    fn publish(&self) {
+        let (core, log) = (self.driver.core(), self.driver.log());
+        let (first, snapshot) = (log.first_log_index(), log.snapshot_mark());
+        self.board.update(|status| {
+            status.role = core.role();
+            status.term = core.term();
+            status.leader = core.leader();
+            status.commit = core.commit();
+            status.first = first;
+            status.last = core.last_id().index;
+            status.snapshot = snapshot.map_or(0, |mark| mark.id.index);
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! How a node begins: open, prove whose log it is, restore, start the threads.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        mpsc::channel,
+    },
+    thread::{self, JoinHandle},
+};
+
+use hardlog::{HardState, Index, Log};
+
+use super::{Handle, Node, NodeConfig, Runner};
+use crate::{
+    applier::{self, Applier, Photographer},
+    core::{Core, Identity, RoleName},
+    courier::Courier,
+    driver::{Driver, Parts},
+    error::Error,
+    identity,
+    inbox::Inbox,
+    state_machine::StateMachine,
+    status::{Board, Status},
+    transport::{Settings, Transport},
+    view::View,
+    work::Report,
+};
+
+/// Bytes of a message besides its entries or its piece of a snapshot, and its metadata.
+const MESSAGE_EXTRA_BYTES: u64 = 1 << 20;
+
+pub(super) fn start<S: StateMachine>(
+    mut config: NodeConfig,
+    mut machine: S,
+) -> Result<Node, Error> {
+    config.raft.check()?;
+    let own_address = match config.peers.get(&config.id) {
+        Some(address) if config.id > 0 => *address,
+        _ => return Err(Error::NotAPeer(config.id)),
+    };
+    let (mut log, report) = Log::open(&config.dir, config.log.clone()).map_err(Error::Log)?;
+    identity::establish(&mut log, config.id, config.cluster)?;
+    let applied = restore(&mut machine, &log)?;
+    let listener = match config.listener.take() {
+        Some(listener) => listener,
+        None => TcpListener::bind(own_address).map_err(Error::Network)?,
+    };
+    let inbox = Arc::new(Inbox::new(config.raft.inflight_bytes_max));
+    let board = Arc::new(Board::new(first_status(&config, &log, applied)));
+    let handle = Handle {
+        inbox: Arc::clone(&inbox),
+        board: Arc::clone(&board),
+        waiting: Arc::new(AtomicUsize::new(0)),
+        waiting_max: config.raft.pending_max,
+    };
+    let mut node = Node { handle, report, raft: None, others: Vec::new() };
+    let transport = transport(&config, &log, listener, &inbox)?;
+    let (apply_sender, apply_jobs) = channel();
+    let (carry_sender, carry_jobs) = channel();
+    let installed = Arc::new(AtomicU64::new(0));
+
+    let chunk_bytes = config.raft.snapshot_chunk_bytes;
+    let courier = Courier::new(log.snapshots(), Arc::clone(&inbox), chunk_bytes);
+    node.others.push(spawn("courier", &inbox, move || courier.run(&carry_jobs))?);
+    let applier = Applier {
+        machine,
+        reader: log.reader(),
+        store: log.snapshots(),
+        board: Arc::clone(&board),
+        inbox: Arc::clone(&inbox),
+        installed: Arc::clone(&installed),
+        photographer: photographer(&mut node, &log, config.snapshot_every_bytes)?,
+    };
+    node.others.push(spawn("apply", &inbox, move || applier.run(&apply_jobs))?);
+    let runner = Runner {
+        driver: driver(&config, log, applied, &inbox, installed),
+        config: config.raft,
+        inbox,
+        board,
+        transport,
+        applier: apply_sender,
+        courier: carry_sender,
+    };
+    let raft = thread::Builder::new().name("raft".to_owned()).spawn(move || runner.run());
+    node.raft = Some(raft.map_err(Error::Thread)?);
+    Ok(node)
+}
+
+/// Restores the newest marked snapshot, or an older one that the log reaches back to. Returns the
+/// index that the machine then holds.
+fn restore<S: StateMachine>(machine: &mut S, log: &Log) -> Result<Index, Error> {
+    let first = log.first_log_index();
+    let Some(mark) = log.snapshot_mark() else {
+        return if first == 1 { Ok(0) } else { Err(Error::NoSnapshot { first }) };
+    };
+    let usable = log.snapshots().usable(mark.id, first).map_err(Error::Log)?;
+    applier::restore(machine, &log.snapshots(), usable.id)?;
+    Ok(usable.id.index)
+}
+
+fn first_status(config: &NodeConfig, log: &Log, applied: Index) -> Status {
+    let hard_state = log.hard_state();
+    Status {
+        id: config.id,
+        role: RoleName::Follower,
+        term: hard_state.term,
+        leader: None,
+        commit: hard_state.commit.max(applied),
+        applied,
+        first: log.first_log_index(),
+        last: log.next_log_index().saturating_sub(1),
+        incarnation: log.incarnation(),
+        snapshot: applied,
+        error: None,
+    }
+}
+
+/// Starts the thread that writes snapshots of this node's own state.
+fn photographer(node: &mut Node, log: &Log, every_bytes: u64) -> Result<Photographer, Error> {
+    let (views, to_write) = channel();
+    let busy = Arc::new(AtomicBool::new(false));
+    let inbox = Arc::clone(&node.handle.inbox);
+    let (store, done) = (log.snapshots(), Arc::clone(&busy));
+    let write = move || applier::write_snapshots(&to_write, &store, &done, &inbox);
+    node.others.push(spawn("snapshots", &node.handle.inbox, write)?);
+    Ok(Photographer { views, busy, every_bytes, since: 0 })
+}
+
+fn transport(
+    config: &NodeConfig,
+    log: &Log,
+    listener: TcpListener,
+    inbox: &Arc<Inbox>,
+) -> Result<Transport, Error> {
+    let raft = &config.raft;
+    let largest = raft.append_bytes_max.max(raft.command_bytes_max).max(raft.snapshot_chunk_bytes);
+    let settings = Settings {
+        id: config.id,
+        cluster: config.cluster,
+        log_id: log.log_id(),
+        incarnation: log.incarnation(),
+        peers: config.peers.clone(),
+        message_bytes_max: u32::try_from(largest + MESSAGE_EXTRA_BYTES).unwrap_or(u32::MAX),
+        outbox_bytes_max: raft.inflight_bytes_max + largest,
+        insecure: raft.insecure,
+    };
+    let inbox = Arc::clone(inbox);
+    let deliver = Arc::new(move |message| inbox.message(message));
+    Transport::start(&settings, listener, deliver).map_err(Error::Network)
+}
+
+fn driver(
+    config: &NodeConfig,
+    log: Log,
+    applied: Index,
+    inbox: &Arc<Inbox>,
+    installed: Arc<AtomicU64>,
+) -> Driver {
+    // Nodes that start together must not time out together.
+    let seed = RandomState::new().hash_one((config.id, log.incarnation()));
+    let voters = config.peers.keys().copied().collect();
+    let identity = Identity { id: config.id, voters, seed };
+    let view = View::new(log.reader());
+    let saved = log.hard_state();
+    // What a snapshot holds was committed, whatever became of the hint.
+    let saved = HardState { commit: saved.commit.max(applied), ..saved };
+    let core = Core::new(identity, config.raft.clone(), view, saved);
+    let inbox = Arc::clone(inbox);
+    Driver::new(Parts {
+        core,
+        log,
+        applied,
+        keep_behind: config.keep_behind,
+        wake: Arc::new(move || inbox.wake()),
+        installed,
+    })
+}
+
+/// Starts a thread whose panic ends the node.
+fn spawn(
+    name: &'static str,
+    inbox: &Arc<Inbox>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let alarm = Alarm { name, inbox: Arc::clone(inbox) };
+    let run = move || {
+        let _alarm = alarm;
+        work();
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::Thread)
+}
+
+/// Tells the node when its thread panics.
+struct Alarm {
+    name: &'static str,
+    inbox: Arc<Inbox>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.inbox.report(Report::Failed(Error::Panicked(self.name)));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What one node does by itself.
+
+use super::cluster::{Cluster, Journal, propose, read, until};
+use crate::{Config, Error, Node, NodeConfig, ProposeError, RoleName};
+
+fn alone() -> Cluster {
+    Cluster::start(1)
+}
+
+#[test]
+fn a_lone_node_leads_and_remembers() {
+    let mut cluster = alone();
+    cluster.write("a");
+    read(&cluster.handle(1)).unwrap();
+    cluster.kill(1);
+    cluster.revive(1);
+    cluster.write("b");
+    assert_eq!(cluster.commands(1), ["a", "b"]);
+}
+
+#[test]
+fn a_directory_of_another_node_or_cluster_is_refused() {
+    let mut cluster = alone();
+    cluster.write("a");
+    cluster.shutdown(1);
+    let mut config = cluster.config(1);
+    config.cluster = 8;
+    let other = Node::start(config, Journal::default()).unwrap_err();
+    assert!(matches!(other, Error::WrongNode { found_cluster: 7, .. }), "{other}");
+    let mut config = cluster.config(1);
+    config.id = 2;
+    config.peers.insert(2, "127.0.0.1:0".parse().unwrap());
+    let other = Node::start(config, Journal::default()).unwrap_err();
+    assert!(matches!(other, Error::WrongNode { found_id: 1, .. }), "{other}");
+}
+
+#[test]
+fn a_log_that_was_used_without_a_name_is_refused() {
+    let cluster = alone();
+    let config = NodeConfig { dir: cluster.dir(9), ..cluster.config(1) };
+    let mut log = hardlog::Log::create(cluster.dir(9), config.log.clone()).unwrap();
+    log.append(&[hardlog::Entry::new(1, 1, "x")]).unwrap();
+    log.close().unwrap();
+    let refused = Node::start(config, Journal::default()).unwrap_err();
+    assert!(matches!(refused, Error::Nameless), "{refused}");
+}
+
+#[test]
+fn a_node_that_is_no_peer_or_has_a_bad_configuration_does_not_start() {
+    let cluster = alone();
+    let config = NodeConfig { id: 4, dir: cluster.dir(4), ..cluster.config(1) };
+    let refused = Node::start(config, Journal::default()).unwrap_err();
+    assert!(matches!(refused, Error::NotAPeer(4)), "{refused}");
+    let raft = Config { heartbeat_ticks: 0, ..Config::production() };
+    let config = NodeConfig { raft, dir: cluster.dir(5), ..cluster.config(1) };
+    let refused = Node::start(config, Journal::default()).unwrap_err();
+    assert!(matches!(refused, Error::Config(_)), "{refused}");
+    assert!(!cluster.dir(4).exists() && !cluster.dir(5).exists(), "nothing was touched");
+}
+
+#[test]
+fn an_address_beyond_loopback_is_refused() {
+    let cluster = alone();
+    let mut config = cluster.config(1);
+    config.dir = cluster.dir(6);
+    config.peers.insert(2, "192.0.2.1:9".parse().unwrap());
+    config.listener = Some(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let refused = Node::start(config, Journal::default()).unwrap_err();
+    assert!(matches!(refused, Error::Network(_)), "{refused}");
+}
+
+#[test]
+fn a_command_that_is_too_large_is_refused_and_the_largest_is_taken() {
+    let mut cluster = alone();
+    cluster.kill(1);
+    cluster.config.command_bytes_max = 1000;
+    cluster.revive(1);
+    cluster.write(&"x".repeat(1000));
+    let refused = propose(&cluster.handle(1), &"x".repeat(1001));
+    assert_eq!(refused, Err(ProposeError::TooLarge));
+}
+
+#[test]
+fn a_machine_that_panics_stops_its_node_and_the_status_says_so() {
+    let cluster = alone();
+    cluster.write("a");
+    let answer = propose(&cluster.handle(1), "panic");
+    assert_eq!(answer, Err(ProposeError::Unknown));
+    until("the node has stopped", || cluster.status(1).error.is_some());
+    let status = cluster.status(1);
+    assert!(status.error.as_ref().unwrap().contains("\"apply\" panicked"), "{status:?}");
+    assert_eq!(status.role, RoleName::Follower);
+    assert_eq!(propose(&cluster.handle(1), "b"), Err(ProposeError::Stopped));
+}
