@@ -221,6 +221,7 @@ impl Wal {
 
     /// Syncs what is needed so that trimmed files may go, and removes them.
     pub(crate) fn reclaim(&self) -> Result<()> {
+        let _span = tracing::debug_span!("reclaim").entered();
         self.sync_and_settle()?;
         {
             let mut writer = self.writer();

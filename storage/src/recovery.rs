@@ -163,6 +163,7 @@ fn empty_tmp(fs: &dyn Fs) -> Result<Vec<String>> {
 /// Opens the log in a directory.
 pub(crate) fn open(fs: Arc<dyn Fs>, options: Options) -> Result<Opened> {
     let started = Instant::now();
+    let _span = tracing::info_span!("open", log = %fs.root().display()).entered();
     let not_a_log = || Error::NotALog { path: fs.root().to_path_buf() };
     match fs.list(Dir::Root) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(not_a_log()),

@@ -73,6 +73,7 @@ impl Wal {
     /// Reads a sealed segment whole, at `rate` bytes per second; maps it if it checks.
     pub(crate) fn scrub(&self, segment: &Segment, rate: u64) -> Result<()> {
         let Some((end, _)) = segment.sealed() else { return Ok(()) };
+        let _span = tracing::debug_span!("scrub", segment = segment.id()).entered();
         let started = Instant::now();
         let pred_seq = segment.header.predecessor.map_or(0, |p| p.last_seq);
         let mut scan = Scan::new(&*segment.file, segment.frame(end), BATCHES_AT, pred_seq);

@@ -96,6 +96,7 @@ impl Wal {
     pub(crate) fn rotate(&self) -> Result<()> {
         let lane = self.lane();
         let mut writer = self.writer();
+        let _span = tracing::debug_span!("rotate", from = writer.segment.id()).entered();
         writer.check_poison()?;
         if writer.halt.is_some() {
             return self.go_on(&lane, &mut writer);

@@ -218,7 +218,8 @@ impl Watermark {
     /// Gives the first callback the error that its sync met, unless its fate is known meanwhile.
     fn drop_front(&self, ticket: u64, error: Error) {
         let mut queue = self.lock();
-        if self.outcome(&queue, ticket).is_some() {
+        let changed = queue.callbacks.front().is_none_or(|(front, _)| *front != ticket);
+        if changed || self.outcome(&queue, ticket).is_some() {
             return;
         }
         let Some((_, callback)) = queue.callbacks.pop_front() else { return };
