@@ -20,6 +20,8 @@ use crate::{command::Command, resp::Reply};
 
 /// How long a server may take for one reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before the next try.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -53,14 +55,43 @@ pub struct Client {
     nodes: Vec<SocketAddr>,
     /// Position in `nodes` of the next to try.
     next: usize,
-    connected: Option<Connected>,
+    connected: Option<Connection>,
     patience: Duration,
 }
 
+/// A connection to one node, which follows nothing and repeats nothing.
 #[derive(Debug)]
-struct Connected {
+pub struct Connection {
     address: SocketAddr,
     socket: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// What the system said; a node that does not answer is given two seconds.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        socket.set_write_timeout(Some(REPLY_TIMEOUT))?;
+        Ok(Self { address, socket: BufReader::new(socket) })
+    }
+
+    /// Sends a command and returns its reply.
+    ///
+    /// # Errors
+    /// The connection broke, or what came is no reply; whether the command was carried out is then
+    /// unknown, and the connection is of no more use.
+    pub fn call(&mut self, words: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
+        self.exchange(&encode(words))
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> io::Result<Reply> {
+        self.socket.get_mut().write_all(request)?;
+        Reply::read(&mut self.socket)
+    }
 }
 
 /// What became of one try.
@@ -130,12 +161,7 @@ impl Client {
             return Ok(Tried::Later("not connected".to_owned()));
         };
         let address = connected.address;
-        let exchanged = connected
-            .socket
-            .get_mut()
-            .write_all(request)
-            .and_then(|()| Reply::read(&mut connected.socket));
-        match exchanged {
+        match connected.exchange(request) {
             Ok(Reply::Error(text)) if text.starts_with(b"MOVED ") => match moved_to(&text) {
                 Some(leader) => Ok(Tried::Elsewhere(leader)),
                 None => Ok(Tried::Answered(Reply::Error(text))),
@@ -156,11 +182,7 @@ impl Client {
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
-        let socket = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(REPLY_TIMEOUT))?;
-        socket.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        self.connected = Some(Connected { address, socket: BufReader::new(socket) });
+        self.connected = Some(Connection::open(address)?);
         Ok(())
     }
 }

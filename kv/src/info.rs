@@ -78,7 +78,8 @@ fn replication(out: &mut String, status: &Status, shared: &Shared) -> std::fmt::
 
 fn log(out: &mut String, status: &Status) -> std::fmt::Result {
     let (first, last, incarnation) = (status.first, status.last, status.incarnation);
-    write!(out, "# Log\r\nfirst:{first}\r\nlast:{last}\r\nincarnation:{incarnation}\r\n")
+    write!(out, "# Log\r\nfirst:{first}\r\nlast:{last}\r\nincarnation:{incarnation}\r\n")?;
+    write!(out, "snapshot:{}\r\n", status.snapshot)
 }
 
 fn keyspace(out: &mut String, shared: &Shared) -> std::fmt::Result {

@@ -7,10 +7,14 @@
 //! Every node accepts clients. The leader proposes writes to the replicated log and answers them
 //! once they are durable on a majority and applied; it answers reads once it knows that it still
 //! leads. The others answer `-MOVED` with the leader's address, which `redis-cli -c` follows.
+//!
+//! Besides the node there are, for one machine: a cluster of processes ([`local`]), a client
+//! ([`client`]) for those without redis-cli, and a demonstration ([`demo`]).
 
 pub mod client;
 pub mod command;
 mod connection;
+pub mod demo;
 mod exchange;
 mod info;
 pub mod limits;

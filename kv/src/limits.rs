@@ -32,3 +32,5 @@ pub const WRITES_KIB_MAX: usize = 24 << 10;
 pub const OUTPUT_MAX: usize = 1 << 20;
 /// Bytes of values in one reply; a request may name one large value many times.
 pub const REPLY_MAX: usize = 64 << 20;
+/// Longest entry of the log that a request becomes, in bytes: never longer than the request.
+pub const COMMAND_MAX: usize = REQUEST_MAX;

@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 pub(crate) mod alone;
+pub mod raft;
 
 use bytes::Bytes;
 
@@ -78,8 +79,10 @@ pub struct Status {
     pub first: u64,
     /// Last index of its log; below `first` while the log is empty.
     pub last: u64,
-    /// How often its log was opened.
+    /// Number of its log's active segment: grows at each open and rotation.
     pub incarnation: u64,
+    /// Index of its newest snapshot, 0 without one.
+    pub snapshot: u64,
 }
 
 /// Whether a request could have changed something.

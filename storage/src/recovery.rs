@@ -10,7 +10,6 @@
 //! anywhere can be run again with the same result. (FORMAT.md, "Opening".)
 
 pub(crate) mod chain;
-pub(crate) mod evidence;
 pub(crate) mod outline;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc, time::Instant};

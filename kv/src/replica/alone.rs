@@ -107,6 +107,7 @@ impl Replica for Alone {
             Some(_) => (Role::Candidate, None),
         };
         let (commit, applied, last) = (state.applied, state.applied, state.applied);
-        Status { id: 1, role, term: 7, leader, commit, applied, first: 1, last, incarnation: 3 }
+        let (first, incarnation, snapshot) = (1, 3, 0);
+        Status { id: 1, role, term: 7, leader, commit, applied, first, last, incarnation, snapshot }
     }
 }

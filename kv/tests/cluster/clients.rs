@@ -1,0 +1,99 @@
+//! redis-cli as people use it, and the same with our own client.
+
+use hardlog_kv::{client::Connection, resp::Reply};
+
+use crate::harness::{TestCluster, has, redis_cli, said};
+
+#[test]
+fn redis_cli_speaks_to_the_leader() {
+    if !has("redis-cli") {
+        return;
+    }
+    let cluster = TestCluster::start();
+    let leader = cluster.address(cluster.leader());
+    let ask = |words: &[&str]| said(&redis_cli(leader, words, ""));
+    for (words, answer) in [
+        (&["PING"][..], "PONG"),
+        (&["SET", "greeting", "hello world"], "OK"),
+        (&["GET", "greeting"], "hello world"),
+        (&["GET", "nothing"], ""),
+        (&["MSET", "a", "1", "b", "2"], "OK"),
+        (&["MGET", "a", "nothing", "b"], "1\n\n2"),
+        (&["INCR", "a"], "2"),
+        (&["INCR", "greeting"], "ERR value is not an integer or out of range"),
+        (&["EXISTS", "a", "b", "nothing"], "2"),
+        (&["DEL", "a", "nothing"], "1"),
+        (&["DBSIZE"], "2"),
+        (&["-3", "GET", "b"], "2"),
+        (&["-x", "SET", "in"], "OK"),
+        (&["FLUSHALL"], "ERR unknown command 'FLUSHALL'"),
+        (&["CLUSTER", "KEYSLOT", "foo"], "12182"),
+    ] {
+        let input = if words[0] == "-x" { "from a pipe" } else { "" };
+        assert_eq!(said(&redis_cli(leader, words, input)), answer, "{words:?}");
+    }
+    assert_eq!(ask(&["GET", "in"]), "from a pipe");
+    let hello = ask(&["-3", "HELLO", "3"]);
+    assert!(hello.contains("hardlog-kv") && hello.contains("proto 3"), "{hello}");
+    let info = ask(&["INFO"]);
+    for name in ["redis_version:", "role:leader", "term:", "commit:", "first:", "incarnation:1"] {
+        assert!(info.contains(name), "{name} is not in {info}");
+    }
+    // Commands one after the other over one connection, as a script would send them.
+    let script = "SET n 41\nINCR n\nGET n\n";
+    assert_eq!(said(&redis_cli(leader, &[], script)), "OK\n42\n42");
+}
+
+#[test]
+fn redis_cli_follows_the_leader_from_each_node() {
+    if !has("redis-cli") {
+        return;
+    }
+    let cluster = TestCluster::start();
+    let leader = cluster.address(cluster.leader());
+    for (id, member) in cluster.nodes.members().iter() {
+        let (key, value) = (format!("key-{id}"), format!("value-{id}"));
+        let plain = said(&redis_cli(member.client(), &["GET", "foo"], ""));
+        if member.client() == leader {
+            assert_eq!(plain, "");
+        } else {
+            assert_eq!(plain, format!("MOVED 12182 {leader}"));
+        }
+        let set = redis_cli(member.client(), &["-c", "SET", &key, &value], "");
+        assert_eq!(said(&set), "OK");
+        let get = redis_cli(member.client(), &["-c", "GET", &key], "");
+        assert_eq!(said(&get), value);
+    }
+    assert_eq!(said(&redis_cli(leader, &["DBSIZE"], "")), "3");
+}
+
+#[test]
+fn our_client_follows_the_leader_and_followers_answer_what_is_theirs() {
+    let cluster = TestCluster::start();
+    let leader = cluster.leader();
+    let mut client = cluster.client();
+    assert_eq!(client.call(&["SET", "foo", "1"]).unwrap(), Reply::OK);
+    cluster.settle();
+    for (id, member) in cluster.nodes.members().iter().filter(|(id, _)| *id != leader) {
+        let mut node = Connection::open(member.client()).unwrap();
+        let moved = Reply::error(format!("MOVED 12182 {}", cluster.address(leader)));
+        for words in [&["SET", "foo", "2"][..], &["GET", "foo"], &["MGET", "foo"]] {
+            assert_eq!(node.call(words).unwrap(), moved, "node {id}: {words:?}");
+        }
+        assert_eq!(node.call(&["READONLY"]).unwrap(), Reply::OK);
+        assert_eq!(node.call(&["GET", "foo"]).unwrap(), Reply::text("1"));
+        assert_eq!(node.call(&["SET", "foo", "2"]).unwrap(), moved);
+    }
+    assert_eq!(client.call(&["GET", "foo"]).unwrap(), Reply::text("1"));
+}
+
+#[test]
+fn values_of_every_size_come_back_as_they_were() {
+    let cluster = TestCluster::start();
+    let mut client = cluster.client();
+    for len in [0, 1, 4095, 4096, 1 << 20, 8 << 20] {
+        let value: Vec<u8> = (0..len).map(|n: usize| (n % 251).to_le_bytes()[0]).collect();
+        assert_eq!(client.call(&[b"SET", &b"k"[..], &value]).unwrap(), Reply::OK, "{len}");
+        assert_eq!(client.call(&["GET", "k"]).unwrap(), Reply::Bulk(value.into()), "{len}");
+    }
+}
