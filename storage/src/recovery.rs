@@ -10,6 +10,7 @@
 //! anywhere can be run again with the same result. (FORMAT.md, "Opening".)
 
 pub(crate) mod chain;
+pub(crate) mod evidence;
 pub(crate) mod outline;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc, time::Instant};

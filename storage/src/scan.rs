@@ -10,7 +10,7 @@
 //! INVARIANT: memory is one buffer, as large as the largest batch the header allows.
 //! It does not judge: why a batch at X is bad is `verdict`'s business. (FORMAT.md, "Reading".)
 
-use std::io;
+use std::{io, ops::ControlFlow};
 
 use crate::{
     batch::{Flaw, HEAD_LEN, Head, bodies_check, is_state, is_zero, marker_at},
@@ -194,13 +194,13 @@ pub(crate) fn head_at(
 /// Everything valid from X to the end of the file: the evidence.
 ///
 /// Calls `each` with every valid head and the batch's bytes; the bodies of valid heads are stepped
-/// over. A sequence that the rest of the file could not hold is no head.
+/// over. A sequence that the rest of the file could not hold is no head. Ends when `each` says so.
 pub(crate) fn search(
     file: &dyn File,
     frame: Frame,
     from: u64,
     seq: u64,
-    mut each: impl FnMut(HeadAt, &[u8]),
+    mut each: impl FnMut(HeadAt, &[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let mut source = Source::new(file, frame.end);
     let mut offset = from.next_multiple_of(8);
@@ -216,7 +216,9 @@ pub(crate) fn search(
                 let room = (frame.end - offset) / HEAD_LEN as u64 + 1;
                 match head_at(&mut source, &frame, offset)? {
                     Some(at) if at.head.seq <= seq.saturating_add(room) => {
-                        each(at, source.get(offset, at.head.len())?);
+                        if each(at, source.get(offset, at.head.len())?).is_break() {
+                            return Ok(());
+                        }
                         offset = at.end();
                     }
                     _ => offset += 8,

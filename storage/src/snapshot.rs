@@ -249,7 +249,7 @@ impl SnapshotStore {
     /// Opens by name; a head that names another entry than the file does is damage.
     fn open_named(&self, index: Index, term: Term) -> Result<SnapshotReader> {
         let name = layout::snapshot_name(index, term);
-        let reader = SnapshotReader::open(&self.inner, &name)?;
+        let reader = SnapshotReader::open(&*self.inner.fs, self.inner.log_id, &name)?;
         let id = reader.id();
         if (id.index, id.term) != (index, term) {
             return Err(reader::damage(self.inner.path(&name), 56, Reason::Snapshot));

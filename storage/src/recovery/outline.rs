@@ -12,9 +12,10 @@ use crate::{
     header::{BATCHES_AT, Header},
     index::Appended,
     meaning::{Step, state_of_batch, steps_of_batch},
-    scan::{Frame, HeadAt, Scan, Step as Scanned, Stop, search, zeros_to_end},
+    recovery::evidence::{Judged, Place, Suspect},
+    scan::{HeadAt, Scan, Step as Scanned, Stop},
     state::{LogState, Slot},
-    verdict::{Observed, Row, Verdict, judge},
+    verdict::{Row, Verdict},
 };
 
 /// What a batch does; most hold one run of entries, which needs no list.
@@ -71,7 +72,18 @@ impl Promises {
         }
     }
 
-    fn take_state(&mut self, state: &LogState) {
+    /// Takes what a batch says of promises. True where its marker is due: it changed one, and is no
+    /// marker itself.
+    pub(crate) fn hear(&mut self, steps: &[Step], marker: bool) -> bool {
+        if !steps.iter().any(|s| matches!(s, Step::HardState(_) | Step::Meta(..))) {
+            return false;
+        }
+        let before = self.clone();
+        self.take(steps);
+        !marker && before != *self
+    }
+
+    pub(crate) fn take_state(&mut self, state: &LogState) {
         self.hard = Some((state.hard_state.term, state.hard_state.vote));
         let vows = state.slots.iter().filter(|(_, slot)| slot.class == Class::Promise);
         self.slots.extend(vows.map(|(&key, slot)| (key, slot.clone())));
@@ -141,20 +153,17 @@ impl Outline {
 /// # Errors
 /// `Corrupt` where the verdict says so and stepping over is not possible; `Io`.
 pub(crate) fn read_segment(
-    (file, path): (&dyn File, &Path),
+    named: (&dyn File, &Path),
     header: &Header,
     len: u64,
     sealed: Option<u64>,
 ) -> Result<Outline> {
-    let io = |e| Error::io("read", path, e);
-    let end = sealed.unwrap_or(len);
-    let frame = Frame { salt: header.salt, batch_max: header.batch_max, end };
-    let seq = header.predecessor.map_or(0, |p| p.last_seq);
-    let mut scan = Scan::new(file, frame, BATCHES_AT, seq);
-    let mut reading = Reading { file, path, header, frame, sealed, outline: None, vow: false };
+    let place = Place::new(named, header, len, sealed);
+    let mut scan = Scan::new(place.file, place.frame, BATCHES_AT, place.first_seq());
+    let mut reading = Reading { place, outline: None, vow: false };
     loop {
         let here = scan.offset;
-        let (step, bytes) = scan.next().map_err(io)?;
+        let (step, bytes) = scan.next().map_err(|e| place.io(e))?;
         match step {
             Scanned::Batch(at) => reading.batch(at, bytes)?,
             Scanned::BadBody(at) => {
@@ -162,29 +171,31 @@ pub(crate) fn read_segment(
                 let steps = steps_of_batch(&at.head, bytes).ok();
                 let expected = scan.seq.wrapping_add(1);
                 match reading.judge(here, false, expected)? {
-                    (Verdict::Corrupt, evidence) => {
+                    (Verdict::Corrupt, evidence, _) => {
                         reading.step_over(at, bad.zip(steps), evidence)?;
                         scan.pass(at.end(), at.head.seq);
                     }
-                    (Verdict::MarkersMissing, _) => {
-                        let go_on = reading.resume(here, expected)?;
+                    (Verdict::MarkersMissing, evidence, go_on) => {
+                        let go_on = go_on.ok_or_else(|| reading.corrupt(here, evidence))?;
                         scan.pass(go_on, scan.seq);
                     }
-                    (Verdict::CleanEnd | Verdict::Unproven, _) => return reading.finish(here),
+                    (Verdict::CleanEnd | Verdict::Unproven, ..) => return reading.finish(here),
                 }
             }
-            Scanned::Stop(Stop { at_end: true, .. }) if sealed.is_some() && here == end => {
+            Scanned::Stop(Stop { at_end: true, .. })
+                if sealed.is_some() && here == place.frame.end =>
+            {
                 return reading.finish(here);
             }
             Scanned::Stop(stop) => {
                 let expected = scan.seq.wrapping_add(1);
                 match reading.judge(here, stop.zero_head, expected)? {
-                    (Verdict::Corrupt, evidence) => return Err(reading.corrupt(here, evidence)),
-                    (Verdict::MarkersMissing, _) => {
-                        let go_on = reading.resume(here, expected)?;
+                    (Verdict::Corrupt, evidence, _) => return Err(reading.corrupt(here, evidence)),
+                    (Verdict::MarkersMissing, evidence, go_on) => {
+                        let go_on = go_on.ok_or_else(|| reading.corrupt(here, evidence))?;
                         scan.pass(go_on, scan.seq);
                     }
-                    (Verdict::CleanEnd | Verdict::Unproven, _) => return reading.finish(here),
+                    (Verdict::CleanEnd | Verdict::Unproven, ..) => return reading.finish(here),
                 }
             }
         }
@@ -192,11 +203,7 @@ pub(crate) fn read_segment(
 }
 
 struct Reading<'a> {
-    file: &'a dyn File,
-    path: &'a Path,
-    header: &'a Header,
-    frame: Frame,
-    sealed: Option<u64>,
+    place: Place<'a>,
     outline: Option<Outline>,
     /// The last item changed a promise and its marker has not come yet.
     vow: bool,
@@ -242,12 +249,7 @@ impl Reading<'_> {
     fn add(&mut self, at: HeadAt, steps: Vec<Step>) {
         let Some(outline) = &mut self.outline else { return };
         let marker = at.head.is_marker();
-        self.vow = false;
-        if steps.iter().any(|s| matches!(s, Step::HardState(_) | Step::Meta(..))) {
-            let before = outline.promises.clone();
-            outline.promises.take(&steps);
-            self.vow = !marker && before != outline.promises;
-        }
+        self.vow = outline.promises.hear(&steps, marker);
         outline.durable = outline.durable.max(at.head.durable);
         outline.items.push(Item {
             offset: at.offset,
@@ -275,56 +277,27 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The verdict on X, where sequence `seq` was expected; fills in what was seen beyond.
-    fn judge(&mut self, x: u64, zero_head: bool, seq: u64) -> Result<(Verdict, Evidence)> {
-        let zeros =
-            zero_head && zeros_to_end(self.file, x, self.frame.end).map_err(|e| self.io(e))?;
-        let mut seen = Beyond::default();
-        if !zeros {
-            seen = self.look_beyond(x, seq)?;
-        }
-        let born_end = self.header.born_end;
-        let observed = Observed {
-            before_born_end: x < born_end || self.outline.is_none(),
-            before_sealed_end: self.sealed.is_some_and(|end| x < end),
-            stated_durable: seen.durable.is_some_and(|(_, durable)| durable >= seq),
-            only_markers_missing: seen.go_on.is_some(),
-            zeros_to_end: zeros,
-            marker_was_due: self.vow,
-        };
-        let (row, verdict) = judge(&observed);
-        let evidence = match row {
-            Row::BornEnd => Evidence::BornEnd(born_end),
-            Row::SealedEnd => Evidence::SealedEnd(self.frame.end),
-            Row::StatedDurable => seen.durable.map_or(Evidence::Chain, |(offset, durable)| {
-                Evidence::LaterBatch { offset, durable }
-            }),
-            Row::Zeros | Row::Otherwise => Evidence::Chain,
-        };
+    /// The verdict on X, where sequence `seq` was expected, and where to go on if only markers are
+    /// missing; fills in what was seen beyond.
+    fn judge(
+        &mut self,
+        x: u64,
+        zero_head: bool,
+        seq: u64,
+    ) -> Result<(Verdict, Evidence, Option<u64>)> {
+        let suspect = Suspect { x, zero_head, seq, begun: self.outline.is_some(), vow: self.vow };
+        let Judged { row, verdict, evidence, beyond } = self.place.judge(suspect)?;
         if let Some(outline) = &mut self.outline {
             outline.row = Some(row);
             outline.verdict = verdict;
             if matches!(verdict, Verdict::CleanEnd | Verdict::Unproven) {
-                outline.durable = outline.durable.max(seen.durable.map_or(0, |(_, d)| d));
-                outline.beyond = seen.heads;
-                outline.dropped = seen.end.saturating_sub(x);
-                outline.promises.take(&seen.promises);
+                outline.durable = outline.durable.max(beyond.durable.map_or(0, |(_, d)| d));
+                outline.beyond = beyond.heads;
+                outline.dropped = beyond.end.saturating_sub(x);
+                outline.promises.take(&beyond.promises);
             }
         }
-        Ok((verdict, evidence))
-    }
-
-    fn look_beyond(&self, x: u64, seq: u64) -> Result<Beyond> {
-        let mut seen = Beyond::default();
-        search(self.file, self.frame, x, seq, |at, bytes| seen.head(x, seq, at, bytes))
-            .map_err(|e| self.io(e))?;
-        Ok(seen)
-    }
-
-    /// Where the batches go on behind missing markers.
-    fn resume(&self, x: u64, seq: u64) -> Result<u64> {
-        let go_on = self.look_beyond(x, seq)?.go_on;
-        go_on.ok_or_else(|| self.corrupt(x, Evidence::Chain))
+        Ok((verdict, evidence, beyond.go_on))
     }
 
     fn finish(self, x: u64) -> Result<Outline> {
@@ -335,56 +308,18 @@ impl Reading<'_> {
         Ok(outline)
     }
 
-    fn io(&self, e: std::io::Error) -> Error {
-        Error::io("read", self.path, e)
-    }
-
     fn corrupt(&self, offset: u64, evidence: Evidence) -> Error {
         let reason = if self.outline.is_none() { Reason::State } else { Reason::BatchHead };
-        damage(self.path, offset, reason, evidence)
+        damage(self.place.path, offset, reason, evidence)
     }
 
     fn broken(&self, offset: u64, reason: Reason) -> Error {
-        damage(self.path, offset, reason, Evidence::BornEnd(self.header.born_end))
-    }
-}
-
-/// What the search behind X found.
-#[derive(Default)]
-struct Beyond {
-    heads: u64,
-    end: u64,
-    /// The head that states the highest sequence durable: its offset, and that sequence.
-    durable: Option<(u64, u64)>,
-    /// Where only markers are missing: the batch with the expected sequence.
-    go_on: Option<u64>,
-    after_x: bool,
-    promises: Vec<Step>,
-}
-
-impl Beyond {
-    fn head(&mut self, x: u64, seq: u64, at: HeadAt, bytes: &[u8]) {
-        self.heads += 1;
-        self.end = at.end();
-        if self.durable.is_none_or(|(_, durable)| at.head.durable > durable) {
-            self.durable = Some((at.offset, at.head.durable));
-        }
-        if at.offset > x && !std::mem::replace(&mut self.after_x, true) {
-            let is_next = !at.head.is_marker() && at.head.seq == seq && at.bodies.is_ok();
-            self.go_on = is_next.then_some(at.offset);
-        }
-        let Ok(steps) = steps_of_batch(&at.head, bytes) else { return };
-        let whole = at.bodies.is_ok();
-        self.promises.extend(steps.into_iter().filter(|step| match step {
-            Step::HardState(_) => true,
-            Step::Meta(_, slot) => whole && slot.class == Class::Promise,
-            _ => false,
-        }));
+        damage(self.place.path, offset, reason, Evidence::BornEnd(self.place.header.born_end))
     }
 }
 
 /// The entries of a batch whose payloads do not check; None where something else is bad.
-fn bad_entries(head: &Head, bytes: &[u8]) -> Option<Vec<EntryId>> {
+pub(crate) fn bad_entries(head: &Head, bytes: &[u8]) -> Option<Vec<EntryId>> {
     let mut bad = Vec::new();
     let good = |body: std::ops::Range<usize>, crc| {
         bytes.get(body).is_some_and(|body| crc32fast::hash(body) == crc)

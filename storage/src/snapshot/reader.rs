@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 
 use super::{
-    Inner, SnapshotInfo, SnapshotOffer,
+    SnapshotInfo, SnapshotOffer,
     format::{
         BadHead, CHUNK_HEAD_LEN, Geometry, HEAD_LEN, Head, MAJOR, MINOR, TRAILER_LEN, Trailer,
         chunk_head,
@@ -26,9 +26,9 @@ use super::{
 };
 use crate::{
     batch::SnapshotMark,
-    entry::EntryId,
+    entry::{EntryId, LogId},
     error::{Damage, Error, Evidence, Reason, Result},
-    fs::{Access, Dir, File, read_full},
+    fs::{Access, Dir, File, Fs, read_full},
 };
 
 /// The payload of one snapshot; see [`SnapshotStore::open`](super::SnapshotStore::open).
@@ -53,13 +53,13 @@ pub struct SnapshotReader {
 
 impl SnapshotReader {
     /// Opens `name` and verifies everything but the chunks.
-    pub(super) fn open(store: &Inner, name: &str) -> Result<Self> {
-        let path = store.path(name);
+    pub(crate) fn open(fs: &dyn Fs, log_id: LogId, name: &str) -> Result<Self> {
+        let path = fs.root().join(Dir::Snapshots.name()).join(name);
         let io = |op| {
             let path = path.clone();
             move |e| Error::io(op, path, e)
         };
-        let file = store.fs.open(Dir::Snapshots, name, Access::Read).map_err(io("open"))?;
+        let file = fs.open(Dir::Snapshots, name, Access::Read).map_err(io("open"))?;
         let file_len = file.len().map_err(io("stat"))?;
         let damage = |offset, reason| damage(path.clone(), offset, reason);
 
@@ -74,7 +74,7 @@ impl SnapshotReader {
                 supported: format!("{MAJOR}.{MINOR}"),
             },
         })?;
-        if head.log_id != store.log_id {
+        if head.log_id != log_id {
             return Err(damage(40, Reason::ForeignLog));
         }
 
@@ -157,7 +157,7 @@ impl SnapshotReader {
     }
 
     /// Reads and verifies all of it, the checksums over the whole file too.
-    pub(super) fn verify(&mut self) -> Result<()> {
+    pub(crate) fn verify(&mut self) -> Result<()> {
         let (front, _) = self.head.encode();
         let (mut payload, mut whole) = (Hasher::new(), Hasher::new());
         whole.update(&front);

@@ -1,0 +1,150 @@
+//! What proves, or does not prove, that the bytes missing at X were durable.
+//!
+//! Above: `recovery::outline`, which stops or steps over, and `inspect`, which goes on. Both ask here,
+//! so a tool and an open cannot disagree about a verdict. Below: `scan`, `verdict`. Reads only.
+
+use std::{ops::ControlFlow, path::Path};
+
+use crate::{
+    batch::Class,
+    error::{Error, Evidence, Result},
+    fs::File,
+    header::Header,
+    meaning::{Step, steps_of_batch},
+    scan::{Frame, HeadAt, search, zeros_to_end},
+    verdict::{Observed, Row, Verdict, judge},
+};
+
+/// One segment, and up to where it is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) file: &'a dyn File,
+    pub(crate) path: &'a Path,
+    pub(crate) header: &'a Header,
+    pub(crate) frame: Frame,
+    /// P of the successor, if any.
+    pub(crate) sealed: Option<u64>,
+}
+
+impl<'a> Place<'a> {
+    /// The segment in `file`, whose length is `len`; to its P only where that is known.
+    pub(crate) fn new(
+        (file, path): (&'a dyn File, &'a Path),
+        header: &'a Header,
+        len: u64,
+        sealed: Option<u64>,
+    ) -> Self {
+        let end = sealed.unwrap_or(len);
+        let frame = Frame { salt: header.salt, batch_max: header.batch_max, end };
+        Self { file, path, header, frame, sealed }
+    }
+
+    /// Sequence that State carries, one below that of the first batch.
+    pub(crate) fn first_seq(&self) -> u64 {
+        self.header.predecessor.map_or(0, |p| p.last_seq)
+    }
+
+    pub(crate) fn io(&self, e: std::io::Error) -> Error {
+        Error::io("read", self.path, e)
+    }
+}
+
+/// A place where no valid batch of the expected sequence stands, or one with bad bodies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspect {
+    pub(crate) x: u64,
+    /// A zero head stands at X.
+    pub(crate) zero_head: bool,
+    /// The sequence that was expected.
+    pub(crate) seq: u64,
+    /// State was read before.
+    pub(crate) begun: bool,
+    /// The last batch changed a promise, and its marker has not come yet.
+    pub(crate) vow: bool,
+}
+
+/// The verdict on X and what was seen beyond.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) row: Row,
+    pub(crate) verdict: Verdict,
+    pub(crate) evidence: Evidence,
+    pub(crate) beyond: Beyond,
+}
+
+impl Place<'_> {
+    /// The verdict on a suspect place.
+    pub(crate) fn judge(&self, at: Suspect) -> Result<Judged> {
+        let end = self.frame.end;
+        let zeros = at.zero_head && zeros_to_end(self.file, at.x, end).map_err(|e| self.io(e))?;
+        let mut beyond = Beyond::default();
+        if !zeros {
+            search(self.file, self.frame, at.x, at.seq, |head, bytes| {
+                beyond.head(at.x, at.seq, head, bytes);
+                ControlFlow::Continue(())
+            })
+            .map_err(|e| self.io(e))?;
+        }
+        let born_end = self.header.born_end;
+        let observed = Observed {
+            before_born_end: at.x < born_end || !at.begun,
+            before_sealed_end: self.sealed.is_some_and(|end| at.x < end),
+            stated_durable: beyond.durable.is_some_and(|(_, durable)| durable >= at.seq),
+            only_markers_missing: beyond.go_on.is_some(),
+            zeros_to_end: zeros,
+            marker_was_due: at.vow,
+        };
+        let (row, verdict) = judge(&observed);
+        let evidence = match row {
+            Row::BornEnd => Evidence::BornEnd(born_end),
+            Row::SealedEnd => Evidence::SealedEnd(end),
+            Row::StatedDurable => beyond.durable.map_or(Evidence::Chain, |(offset, durable)| {
+                Evidence::LaterBatch { offset, durable }
+            }),
+            Row::Zeros | Row::Otherwise => Evidence::Chain,
+        };
+        Ok(Judged { row, verdict, evidence, beyond })
+    }
+}
+
+/// What the search from X on found.
+#[derive(Debug, Default)]
+pub(crate) struct Beyond {
+    /// Valid heads.
+    pub(crate) heads: u64,
+    /// End of the last of them.
+    pub(crate) end: u64,
+    /// The head that states the highest sequence durable: its offset, and that sequence.
+    pub(crate) durable: Option<(u64, u64)>,
+    /// Where only markers are missing: the batch with the expected sequence.
+    pub(crate) go_on: Option<u64>,
+    /// The valid head at X itself, whose sequence is another one or whose bodies are bad.
+    pub(crate) here: Option<HeadAt>,
+    /// The first valid head strictly after X.
+    pub(crate) first: Option<HeadAt>,
+    pub(crate) promises: Vec<Step>,
+}
+
+impl Beyond {
+    fn head(&mut self, x: u64, seq: u64, at: HeadAt, bytes: &[u8]) {
+        self.heads += 1;
+        self.end = at.end();
+        if self.durable.is_none_or(|(_, durable)| at.head.durable > durable) {
+            self.durable = Some((at.offset, at.head.durable));
+        }
+        if at.offset == x {
+            self.here = Some(at);
+        } else if self.first.is_none() {
+            self.first = Some(at);
+            let is_next = !at.head.is_marker() && at.head.seq == seq && at.bodies.is_ok();
+            self.go_on = is_next.then_some(at.offset);
+        }
+        let Ok(steps) = steps_of_batch(&at.head, bytes) else { return };
+        let whole = at.bodies.is_ok();
+        self.promises.extend(steps.into_iter().filter(|step| match step {
+            Step::HardState(_) => true,
+            Step::Meta(_, slot) => whole && slot.class == Class::Promise,
+            _ => false,
+        }));
+    }
+}
