@@ -216,3 +216,6 @@ pub(crate) const fn magic_at(salt: u64, offset: u64) -> u32 {
     let high = (mixed >> 32) as u32;
     MAGIC ^ high
 }
+
+#[cfg(test)]
+mod tests;

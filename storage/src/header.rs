@@ -108,7 +108,8 @@ fn decode_copy(copy: &[u8]) -> Result<Header, BadHeader> {
         return Err(BadHeader::Both);
     }
     let (major, minor) = (LE::read_u16(&copy[8..10]), LE::read_u16(&copy[10..12]));
-    let incompat = LE::read_u64(&copy[24..32]);
+    // This version writes whatever it opens, so a feature that allows reading only refuses as well.
+    let incompat = LE::read_u64(&copy[24..32]) | LE::read_u64(&copy[32..40]);
     if major != FORMAT_MAJOR || incompat != 0 || LE::read_u16(&copy[12..14]) != CHECKSUM_CRC32 {
         return Err(BadHeader::Newer { major, minor, incompat });
     }
@@ -173,6 +174,15 @@ mod tests {
         LE::write_u32(&mut copy[128..132], crc);
         let newer = BadHeader::Newer { major: 2, minor: 0, incompat: 0 };
         assert_eq!(Header::decode(&copy), Err(newer));
+        for (feature, refused) in [(16, false), (24, true), (32, true)] {
+            let mut copy = header().encode();
+            copy[feature] = 4;
+            let crc = crc32fast::hash(&copy[..128]);
+            LE::write_u32(&mut copy[128..132], crc);
+            let newer = BadHeader::Newer { major: 1, minor: 0, incompat: 4 };
+            let wanted = if refused { Err(newer) } else { Ok(header()) };
+            assert_eq!(Header::decode(&copy), wanted, "features at {feature}");
+        }
         for len in 0..HEADER_LEN {
             assert_eq!(Header::decode(&copy[..len]), Err(BadHeader::Both));
         }

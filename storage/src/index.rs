@@ -166,6 +166,11 @@ pub(crate) struct Map {
     active_cut: Option<Index>,
     /// Something was dropped since the last row began: the next batch with entries begins one.
     row_due: bool,
+    /// Offset of the last batch with entries, and the first index it brought while that counts.
+    own: Option<(u32, Option<Index>)>,
+    /// Offset of a batch that holds entries which it or a later one dropped: the row it stands in
+    /// must end with it.
+    stale: Option<u32>,
     refills: Arc<BTreeMap<Index, (Arc<Segment>, u32)>>,
 }
 
@@ -179,6 +184,8 @@ impl Map {
             active_used: false,
             active_cut: None,
             row_due: false,
+            own: None,
+            stale: None,
             refills: Arc::default(),
         }
     }
@@ -290,6 +297,7 @@ impl Map {
         }
         self.active_cut = None;
         self.row_due = false;
+        (self.own, self.stale) = (None, None);
     }
 
     /// Entries were appended in the batch at `offset` of the active segment.
@@ -301,12 +309,17 @@ impl Map {
             self.active.rows = Rows::empty();
         }
         let last = self.active.rows.with(|rows| rows.last().copied());
+        // A batch that dropped a part of what it brought itself stays in the row it stands in.
+        let goes_on = self.own.is_some_and(|(at, first)| at == offset && first.is_some());
+        if !goes_on {
+            self.own = Some((offset, Some(first.index)));
+        }
         let begins = last.is_none_or(|row| {
-            (self.row_due && row.offset < offset) || offset - row.offset >= ROW_BYTES
+            (self.row_due && row.offset < offset && !goes_on) || offset - row.offset >= ROW_BYTES
         });
         if begins {
-            // A batch that drops entries it brought itself leaves the row due: the next begins one.
-            self.row_due &= last.is_some_and(|row| row.offset == offset);
+            // A batch that dropped entries it brought itself leaves the row due: the next begins one.
+            self.row_due = self.stale == Some(offset);
             self.active.rows.push(Row { first: first.index, offset, bytes: capped(bytes) });
         } else {
             self.active.rows.grow_last(bytes);
@@ -321,6 +334,10 @@ impl Map {
     pub(crate) fn truncate(&mut self, from: Index) {
         self.active_cut = Some(self.active_cut.map_or(from, |cut| cut.min(from)));
         self.row_due = true;
+        if let Some((at, first)) = &mut self.own {
+            self.stale = Some(*at);
+            *first = first.filter(|&first| first < from);
+        }
         if self.active_used {
             self.active.rows = self.active.rows.truncated(from);
             self.active_used = self.active.lo < from;
@@ -367,6 +384,9 @@ impl Map {
         self.trim(first);
         self.runs = Arc::default();
         self.active_used = false;
+        if let Some((_, first)) = &mut self.own {
+            *first = None;
+        }
     }
 
     /// The bytes of entry `index` now also lie in the batch at `offset` of the active segment.
@@ -407,3 +427,6 @@ impl Appended {
 fn capped(bytes: u64) -> u32 {
     u32::try_from(bytes).unwrap_or(CUT)
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,7 +298,10 @@ fn maybe_lost(at_x: &LogState, outline: &Outline) -> Option<u64> {
     if outline.verdict != Verdict::Unproven {
         return at_x.maybe_lost;
     }
-    let low = at_x.hard_state.commit.saturating_add(1).max(at_x.first);
+    // Commit 0 says that nothing is committed, so entry 0 may be lost as well.
+    let commit = at_x.hard_state.commit;
+    let uncommitted = if commit == 0 { 0 } else { commit.saturating_add(1) };
+    let low = uncommitted.max(at_x.first);
     Some(at_x.maybe_lost.map_or(low, |older| older.min(low)))
 }
 
@@ -506,3 +509,6 @@ impl Wal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

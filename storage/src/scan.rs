@@ -251,3 +251,8 @@ pub(crate) fn zeros_to_end(file: &dyn File, from: u64, end: u64) -> io::Result<b
     }
     Ok(true)
 }
+
+#[cfg(test)]
+pub(crate) mod tape;
+#[cfg(test)]
+mod tests;

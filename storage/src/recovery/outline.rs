@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    batch::{Class, Head, Section, Sections},
+    batch::{Class, Flaw, Head, Section, Sections},
     entry::{EntryId, Index},
     error::{Damage, Error, Evidence, Reason, Result},
     fs::File,
@@ -166,6 +166,10 @@ pub(crate) fn read_segment(
         let (step, bytes) = scan.next().map_err(|e| place.io(e))?;
         match step {
             Scanned::Batch(at) => reading.batch(at, bytes)?,
+            // Its head was written whole, so this is no torn write: a newer version's, or a bug's.
+            Scanned::BadBody(at) if at.bodies == Err(Flaw::Meaning) => {
+                return Err(reading.broken(at.offset, Reason::Meaning));
+            }
             Scanned::BadBody(at) => {
                 let bad = bad_entries(&at.head, bytes);
                 let steps = steps_of_batch(&at.head, bytes).ok();
@@ -352,3 +356,6 @@ pub(crate) fn damage(path: &Path, offset: u64, reason: Reason, evidence: Evidenc
         evidence,
     }))
 }
+
+#[cfg(test)]
+mod tests;
