@@ -87,6 +87,12 @@ impl Header {
         out
     }
 
+    /// Which of the two copies in the front of a file check.
+    pub(crate) fn sound_copies(front: &[u8]) -> [bool; 2] {
+        let second = front.get(usize::try_from(PAGE).expect("4096")..).unwrap_or_default();
+        [decode_copy(front).is_ok(), decode_copy(second).is_ok()]
+    }
+
     /// The header whose copies stand in the first [`BATCHES_AT`] bytes of a file (or fewer, where
     /// the file is shorter).
     pub(crate) fn decode(front: &[u8]) -> Result<Self, BadHeader> {

@@ -56,6 +56,7 @@ pub mod fs;
 pub mod hard_state;
 mod header;
 mod index;
+pub mod inspect;
 mod keeper;
 pub mod layout;
 mod log;

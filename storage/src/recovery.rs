@@ -256,7 +256,7 @@ fn diagnose(fs: &dyn Fs, options: &Options) -> Result<Diagnosis> {
     let Some(&top_id) = inventory.segments.last() else {
         return Err(damage(fs.root(), 0, Reason::MissingSegment, Evidence::Chain));
     };
-    let SegmentFile { file, header, len } = open_segment(fs, top_id)?;
+    let SegmentFile { file, header, len, .. } = open_segment(fs, top_id)?;
     let path = segment_path(fs, top_id);
     if let Some((identity, _)) = read_index(fs, top_id)
         && (identity.log_id, identity.salt) == (header.log_id, header.salt)

@@ -67,8 +67,13 @@ impl Head {
 
     /// Whether the CRC fits; `bytes` begins with the head and holds all sections.
     pub(crate) fn check(&self, bytes: &[u8], salt: u64, offset: u64) -> bool {
-        let Some(rest) = bytes.get(8..self.head_len()) else { return false };
-        encode::head_crc(salt, offset, rest) == LE::read_u32(&bytes[4..8])
+        self.sums(bytes, salt, offset).is_some_and(|(stored, computed)| stored == computed)
+    }
+
+    /// The CRC that stands in `bytes`, and the one that should; None where sections are cut off.
+    pub(crate) fn sums(&self, bytes: &[u8], salt: u64, offset: u64) -> Option<(u32, u32)> {
+        let rest = bytes.get(8..self.head_len())?;
+        Some((LE::read_u32(&bytes[4..8]), encode::head_crc(salt, offset, rest)))
     }
 
     /// Whether the numbers obey the rule for `durable`, as far as that follows from the head.

@@ -70,6 +70,27 @@ pub struct Found {
     pub len: u64,
 }
 
+/// What can be told of a lock without taking it. The text is what the holder wrote into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockState {
+    /// Nobody holds it.
+    Free,
+    /// A live process holds it.
+    Held(String),
+    /// The process that held it is gone: it was killed, or the machine stopped.
+    Stale(String),
+    /// Somebody on another host may hold it.
+    Unknown(String),
+}
+
+impl LockState {
+    /// Whether files may change while they are looked at.
+    #[must_use]
+    pub const fn may_be_live(&self) -> bool {
+        matches!(self, Self::Held(_) | Self::Unknown(_))
+    }
+}
+
 /// How [`Fs::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -139,6 +160,11 @@ pub trait Fs: Send + Sync + fmt::Debug {
 
     /// What the holder of the lock wrote into it, if anything.
     fn lock_holder(&self) -> Option<String>;
+
+    /// Whether somebody holds the lock, found out without taking it: for those who only look.
+    fn lock_state(&self) -> LockState {
+        self.lock_holder().map_or(LockState::Free, LockState::Held)
+    }
 
     /// Bytes free for this process.
     ///

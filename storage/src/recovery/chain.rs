@@ -41,6 +41,8 @@ pub(crate) struct Opened {
     pub(crate) file: Arc<dyn File>,
     pub(crate) header: Header,
     pub(crate) len: u64,
+    /// Which of the two copies of the header check: one is enough.
+    pub(crate) copies: [bool; 2],
 }
 
 /// Opens segment `id` and reads its header.
@@ -61,7 +63,7 @@ pub(crate) fn open_segment(fs: &dyn Fs, id: SegmentId) -> Result<Opened> {
     if header.id != id {
         return Err(damage(&path, 0, Reason::Header, Evidence::Chain));
     }
-    Ok(Opened { file, header, len })
+    Ok(Opened { file, header, len, copies: Header::sound_copies(&front[..read]) })
 }
 
 fn bad_header(path: &Path, bad: BadHeader) -> Error {
@@ -123,7 +125,7 @@ fn link(fs: &dyn Fs, log_id: LogId, predecessor: &Predecessor) -> Result<(Link, 
         }
         other => other?,
     };
-    let Opened { file, header, len } = opened;
+    let Opened { file, header, len, .. } = opened;
     if header.log_id != log_id {
         return Err(missing(Reason::ForeignLog));
     }
@@ -162,7 +164,12 @@ pub(crate) fn read_index(fs: &dyn Fs, id: SegmentId) -> Option<(Identity, Summar
 }
 
 /// The State batch alone.
-fn read_state(file: &dyn File, path: &Path, header: &Header, end: u64) -> Result<LogState> {
+pub(crate) fn read_state(
+    file: &dyn File,
+    path: &Path,
+    header: &Header,
+    end: u64,
+) -> Result<LogState> {
     let frame = crate::scan::Frame { salt: header.salt, batch_max: header.batch_max, end };
     let mut source = Source::new(file, end.min(BATCHES_AT + header.batch_max));
     let io = |e| Error::io("read", path, e);

@@ -60,7 +60,7 @@ pub(crate) struct Promises {
 }
 
 impl Promises {
-    fn take(&mut self, steps: &[Step]) {
+    pub(crate) fn take(&mut self, steps: &[Step]) {
         for step in steps {
             match step {
                 Step::HardState(hs) => self.hard = Some((hs.term, hs.vote)),

@@ -1,0 +1,37 @@
+//! Inspection: looks at a log's directory, says what is there and what is wrong, and changes nothing.
+//!
+//! ```text
+//!   look ─▶ Inventory          names and lock, no file is opened
+//!   status ─▶ Status           what an open would find: headers, States, the last segment
+//!   verify ─▶ VerifyReport     every byte, every checksum, every cross-check
+//! ```
+//!
+//! Above: `wal-tool`, and whoever wants a verdict in a test or a demonstration. Below: the codec, the
+//! loop over batches, the judgement of evidence and the walk along the chain that an open uses too: a
+//! tool that read the format in its own way would disagree one day, at the worst moment.
+//!
+//! INVARIANT: it takes no lock, writes nothing, maps nothing, and needs no right but to read; so it
+//! works on a live node, on a read-only mount, and on evidence that must not be touched.
+//! INVARIANT: memory follows the number of segments and the largest batch, not the log.
+//! INVARIANT: damage never stops it; it goes on behind it and says what lies between.
+//! What it does not do: repair. On a live log it cannot see one instant of all files: what looks wrong
+//! there is looked at again before it is called wrong.
+
+mod chain;
+mod finding;
+mod inventory;
+mod report;
+mod snapshots;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod walk;
+
+pub use self::{
+    finding::{Code, Finding, Severity, Trouble},
+    inventory::{Inventory, look},
+    report::{Contents, Outcome, Role, SegmentReport, Summary, VerifyReport},
+    snapshots::SnapshotReport,
+    verify::{Progress, VerifyOptions, verify},
+};
