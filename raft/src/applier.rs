@@ -56,20 +56,25 @@ impl<S: StateMachine> Applier<S> {
     /// Works until the driver ends, or fails.
     pub(crate) fn run(mut self, jobs: &Receiver<Apply>) {
         while let Ok(job) = jobs.recv() {
-            let done = match job {
-                Apply::Entries { to, waiting } => self.apply(to, waiting),
-                Apply::Reads(calls) => {
-                    calls.into_iter().for_each(|call| call.answer(Ok(())));
-                    Ok(())
-                }
-                Apply::Restore(id) => {
-                    let restored = restore(&mut self.machine, &self.store, id);
-                    restored.map(|()| self.board.set_applied(id.index))
-                }
-            };
-            if let Err(error) = done {
+            if let Err(error) = self.work(job) {
                 self.inbox.report(Report::Failed(error));
                 return;
+            }
+        }
+    }
+
+    /// Does one job.
+    pub(crate) fn work(&mut self, job: Apply) -> Result<(), Error> {
+        match job {
+            Apply::Entries { to, waiting } => self.apply(to, waiting),
+            Apply::Reads(calls) => {
+                calls.into_iter().for_each(|call| call.answer(Ok(())));
+                Ok(())
+            }
+            Apply::Restore(id) => {
+                restore(&mut self.machine, &self.store, id)?;
+                self.board.set_applied(id.index);
+                Ok(())
             }
         }
     }
@@ -188,7 +193,8 @@ pub(crate) fn write_snapshots(
     }
 }
 
-fn write_snapshot(
+/// Writes one view.
+pub(crate) fn write_snapshot(
     store: &SnapshotStore,
     id: EntryId,
     view: &dyn FrozenSnapshot,

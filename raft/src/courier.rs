@@ -50,12 +50,17 @@ impl Courier {
     /// Works until the driver ends.
     pub(crate) fn run(mut self, jobs: &Receiver<Carry>) {
         while let Ok(job) = jobs.recv() {
-            match job {
-                Carry::Offer { to, id } => self.offer(to, id),
-                Carry::Piece { to, id, offset } => self.piece(to, id, offset),
-                Carry::Forget { to } => drop(self.sending.remove(&to)),
-                Carry::Received { from, chunk } => self.received(from, &chunk),
-            }
+            self.work(job);
+        }
+    }
+
+    /// Does one job.
+    pub(crate) fn work(&mut self, job: Carry) {
+        match job {
+            Carry::Offer { to, id } => self.offer(to, id),
+            Carry::Piece { to, id, offset } => self.piece(to, id, offset),
+            Carry::Forget { to } => drop(self.sending.remove(&to)),
+            Carry::Received { from, chunk } => self.received(from, &chunk),
         }
     }
 

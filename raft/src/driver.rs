@@ -21,6 +21,8 @@
 //! - The log is trimmed only in the batch that marks the snapshot, or after it.
 
 mod save;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::{

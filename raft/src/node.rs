@@ -11,7 +11,7 @@
 //! [`Status::error`] says why. Dropping a [`Node`] is like killing its process; only
 //! [`Node::shutdown`] ends in an orderly way.
 
-mod start;
+pub(crate) mod start;
 #[cfg(test)]
 mod tests;
 

@@ -21,9 +21,10 @@ pub(super) struct Candidate {
 }
 
 impl<L: LogView> Core<L> {
-    /// A node that is no voter, or whose disk hangs, has no business being elected.
+    /// A node that is no voter, or whose disk hangs or is full, has no business being elected.
     pub(super) fn may_campaign(&self) -> bool {
-        self.voters.contains(self.id) && !self.disk_hangs() && self.violation.is_none()
+        let able = !self.disk_hangs() && self.pause_ticks == 0 && self.violation.is_none();
+        able && self.voters.contains(self.id)
     }
 
     /// Begins an election now, without waiting for the timeout.

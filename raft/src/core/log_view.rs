@@ -259,10 +259,13 @@ impl<L: LogView> Overlay<L> {
         );
     }
 
-    /// Back to what the log holds.
-    pub(super) fn abandon(&mut self) {
+    /// Back to what the log holds. Returns the last index up to which that is what was seen here;
+    /// none if the log was to begin anew.
+    pub(super) fn abandon(&mut self) -> Option<Index> {
+        let shared = self.reset.is_none().then(|| self.tail_start().saturating_sub(1));
         self.forget();
         self.last = self.base.last_id();
+        shared
     }
 
     fn forget(&mut self) {

@@ -53,6 +53,9 @@ use crate::{
     ready::{ReadReady, ReadToken, Ready, Save},
 };
 
+/// Election timeouts for which a node with a full disk does not campaign.
+const PAUSE_TIMEOUTS: u32 = 10;
+
 /// The part that a node plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleName {
@@ -125,6 +128,8 @@ pub struct Core<L> {
     role: Role,
     election_elapsed: u32,
     election_timeout: u32,
+    /// Ticks for which this node leaves elections to others.
+    pause_ticks: u32,
     rng: Rng,
     saves: Saves,
     violation: Option<Violation>,
@@ -164,6 +169,7 @@ impl<L: LogView> Core<L> {
             role: Role::Follower,
             election_elapsed: 0,
             election_timeout: 0,
+            pause_ticks: 0,
             rng: Rng::new(identity.seed),
             saves: Saves::new(saved, log.last_index()),
             violation: None,
@@ -185,6 +191,7 @@ impl<L: LogView> Core<L> {
             return;
         }
         self.election_elapsed = self.election_elapsed.saturating_add(1);
+        self.pause_ticks = self.pause_ticks.saturating_sub(1);
         if self.election_elapsed >= self.election_timeout && self.may_campaign() {
             self.campaign();
         }
@@ -291,17 +298,25 @@ impl<L: LogView> Core<L> {
         self.saves.accepted(hard_state, self.log.last_index());
     }
 
+    /// The log took a commit index outside a save, with a snapshot's mark.
+    pub fn commit_saved(&mut self, commit: Index) {
+        self.saves.commit_accepted(commit);
+    }
+
     /// Gives up what the log did not take, as if the node had stopped before and started again:
     /// the way out when the disk is full. Promises about it are gone too. A leader steps down,
-    /// since it can no longer lead a term whose entries it forgot.
+    /// since it can no longer lead a term whose entries it forgot, and for a while it leaves
+    /// elections to nodes that have room for entries. It still votes.
     pub fn abandon_unsaved(&mut self) {
         let due = self.saves.next_number();
         self.out.promises.retain(|promise| promise.needs() < due);
         self.out.send.clear();
-        self.log.abandon();
+        let shared = self.log.abandon().unwrap_or(0);
         self.saves.truncated(self.log.last_index() + 1);
-        self.commit = self.commit.min(self.log.last_index());
+        // What was committed after that is not what the log holds there now.
+        self.commit = self.commit.min(shared).max(self.saves.hard_state().commit);
         self.become_follower(self.term, None);
+        self.pause_ticks = PAUSE_TIMEOUTS * self.config.election_ticks_max;
     }
 
     // ---- state

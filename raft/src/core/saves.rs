@@ -68,6 +68,11 @@ impl Saves {
         self.dirty_ticks = 0;
     }
 
+    /// The log took a commit index besides.
+    pub(super) fn commit_accepted(&mut self, commit: Index) {
+        self.hard_state.commit = self.hard_state.commit.max(commit);
+    }
+
     /// The log was cut before `from`: nothing from there on is durable any more.
     pub(super) fn truncated(&mut self, from: Index) {
         let last = from.saturating_sub(1);

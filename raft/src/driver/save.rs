@@ -81,7 +81,9 @@ impl Driver {
         // DURABILITY: a batch of those alone is not synced; it goes with the next sync, and the
         // engine removes no file before the mark that allows it is durable.
         self.taken = None;
-        let Some(number) = due else { return };
+        let Some(number) = due else {
+            return self.core.commit_saved(self.log.hard_state().commit);
+        };
         self.ledger.written(number, ticket);
         self.core.saved(number);
         if let Some(mark) = self.install.take() {

@@ -92,7 +92,7 @@ pub(super) fn start<S: StateMachine>(
 
 /// Restores the newest marked snapshot, or an older one that the log reaches back to. Returns the
 /// index that the machine then holds.
-fn restore<S: StateMachine>(machine: &mut S, log: &Log) -> Result<Index, Error> {
+pub(crate) fn restore<S: StateMachine>(machine: &mut S, log: &Log) -> Result<Index, Error> {
     let first = log.first_log_index();
     let Some(mark) = log.snapshot_mark() else {
         return if first == 1 { Ok(0) } else { Err(Error::NoSnapshot { first }) };

@@ -257,6 +257,20 @@ fn giving_up_unsaved_work_is_like_a_restart() {
 }
 
 #[test]
+fn giving_up_a_truncation_takes_back_what_was_committed_after_it() {
+    // A full disk refused to replace entries 2 and 3 by what the leader had committed there: with
+    // the commit index left as it was, the node took its own stale entry 2 for the committed one.
+    let mut net = Net::with_logs(classic(), &[&[1, 1, 1], &[], &[]]);
+    let entries = vec![hardlog::Entry::new(2, 3, "x")];
+    let request = Body::Append { prev: EntryId::new(1, 1), entries, commit: 2 };
+    net.core(1).step(says(2, 1, 3, request));
+    let _ = net.core(1).ready();
+    assert_eq!(net.core(1).commit(), 2);
+    net.core(1).abandon_unsaved();
+    assert_eq!((net.core(1).commit(), net.core(1).last_id()), (1, EntryId::new(3, 1)));
+}
+
+#[test]
 fn a_node_starts_as_its_disk_left_it() {
     let disk = Memory {
         hard_state: HardState { term: 5, vote: Some(2), commit: 2 },

@@ -126,3 +126,13 @@ fn a_lost_request_whose_entries_are_trimmed_meanwhile_ends_in_a_snapshot() {
     net.tick(30);
     assert_eq!(net.node(3).log.0.borrow().prev, EntryId::new(3, 1));
 }
+
+#[test]
+fn giving_up_an_installation_keeps_the_commit_index_that_was_written() {
+    let mut net = Net::with_logs(Config::classic(), &[&[1, 1, 1], &[], &[]]);
+    net.core(1).step(says(2, 1, 1, Body::Heartbeat { commit: 2, round: 0 }));
+    net.core(1).commit_saved(2);
+    let _ = net.core(1).install_snapshot(2, EntryId::new(9, 1));
+    net.core(1).abandon_unsaved();
+    assert_eq!((net.core(1).commit(), net.core(1).last_id()), (2, EntryId::new(3, 1)));
+}

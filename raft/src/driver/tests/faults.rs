@@ -1,0 +1,82 @@
+//! Disks that are full, fail or hang.
+
+use hardlog::fs::sim::{Call, EIO, Effect, Fault, Model, When};
+
+use super::rig::Rig;
+use crate::{Error, ProposeError, RoleName};
+
+fn led() -> (Rig, u64) {
+    let mut rig = Rig::new(3, 1, 1 << 30);
+    rig.settle("first");
+    let leader = rig.leader().expect("a leader");
+    (rig, leader)
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_steps_down_and_goes_on_once_there_is_room() {
+    let (mut rig, leader) = led();
+    let disk = rig.machine(leader).disk.clone();
+    disk.set_capacity(Some(disk.used()));
+    for i in 0..200 {
+        rig.propose(leader, format!("{i}-{}", "x".repeat(8000)));
+    }
+    assert!(rig.machine(leader).failed.is_none(), "{:?}", rig.machine(leader).failed);
+    assert_ne!(rig.machine(leader).core().role(), RoleName::Leader);
+    rig.rounds(120);
+    assert!(rig.leader().is_some_and(|id| id != leader), "{:?} leads", rig.leader());
+    assert!(rig.refused.lock().unwrap().contains(&ProposeError::Unknown));
+    let term = rig.machine(leader).core().term();
+    let saved = rig.machine(leader).driver.log().hard_state().term;
+    assert_eq!(saved, term, "it still takes part in elections");
+    disk.set_capacity(None);
+    rig.settle("room");
+    rig.check();
+}
+
+#[test]
+fn a_node_whose_disk_fails_stops_and_answers_nobody() {
+    let (mut rig, leader) = led();
+    let disk = rig.machine(leader).disk.clone();
+    let now = When::Kind(Call::Sync, disk.count(Call::Sync));
+    disk.inject(Fault::from_then_on(now, Effect::Fail(EIO)));
+    rig.propose(leader, "lost".to_owned());
+    rig.rounds(3);
+    disk.inject(Fault::from_then_on(
+        When::Kind(Call::Write, disk.count(Call::Write)),
+        Effect::Fail(EIO),
+    ));
+    rig.propose(leader, "lost too".to_owned());
+    rig.rounds(1);
+    let failed = rig.machine(leader).failed.as_ref().expect("it stopped");
+    assert!(matches!(failed, Error::Log(_)), "{failed}");
+    rig.wire.clear();
+    rig.rounds(200);
+    assert!(rig.leader().is_some_and(|id| id != leader));
+    // Its disk is mended, and it comes back with what was durable.
+    rig.power_cut(leader, Model::Strict);
+    rig.settle("mended");
+    rig.check();
+}
+
+#[test]
+fn a_disk_that_hangs_ends_the_leadership() {
+    let (mut rig, leader) = led();
+    rig.propose(leader, "x".to_owned());
+    // Time passes and messages flow, but the leader's disk does not answer.
+    for _ in 0..150 {
+        for id in 1..=3 {
+            rig.tick(id);
+            if id != leader {
+                rig.sync(id);
+            }
+        }
+        for message in std::mem::take(&mut rig.wire) {
+            rig.deliver(message);
+        }
+    }
+    assert_ne!(rig.machine(leader).core().role(), RoleName::Leader);
+    let other = rig.leader().expect("somebody else leads");
+    assert!(rig.state(other).contains(&"x".to_owned()));
+    rig.settle("end");
+    rig.check();
+}
