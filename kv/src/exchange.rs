@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
 
 use crate::{
     command::{Command, Local, Query},
-    limits::{OUTPUT_MAX, PIPELINE_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX},
+    limits::{OUTPUT_MAX, PIPELINE_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, WRITES_KIB_MAX},
     op::{Op, Outcome},
     pipeline::{Pipeline, Ticket},
     replica::{Kind, Refusal},
@@ -234,6 +234,7 @@ impl Exchange {
     /// Proposes a write, or hands it back if it must wait for those of other connections.
     fn propose(&mut self, op: Op, slot: u16) -> Option<Command> {
         let permits = u32::try_from(op.encoded_len().div_ceil(1024)).unwrap_or(u32::MAX);
+        let permits = permits.min(WRITES_KIB_MAX);
         let permit = self.permit.take();
         let permit =
             permit.or_else(|| Arc::clone(&self.shared.gate).try_acquire_many_owned(permits).ok());

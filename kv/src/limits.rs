@@ -25,9 +25,9 @@ pub const PIPELINE_MAX: usize = 64 << 10;
 pub const UNDER_WAY_MAX: usize = 4 << 10;
 /// Bytes of one connection's requests that may be under way; beyond it it is not read.
 pub const UNDER_WAY_BYTES_MAX: usize = 8 << 20;
-/// Writes of all connections that may be under way, in KiB, each rounded up: below what the
-/// replica takes, so that connections wait for each other instead of being refused.
-pub const WRITES_KIB_MAX: usize = 24 << 10;
+/// Writes of all connections that may be under way, in KiB, each rounded up, and a longer one alone:
+/// what the replica takes, so that connections wait for each other instead of being refused.
+pub const WRITES_KIB_MAX: u32 = 12 << 10;
 /// Bytes of encoded replies that wait for a client to read them; beyond it no more are encoded.
 pub const OUTPUT_MAX: usize = 1 << 20;
 /// Bytes of values in one reply; a request may name one large value many times.

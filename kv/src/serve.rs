@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
-use hardlog_kv::{limits::COMMAND_MAX, replica::raft::RaftReplica, server::Server, store::Store};
+use hardlog_kv::{
+    limits::{COMMAND_MAX, WRITES_KIB_MAX},
+    replica::raft::RaftReplica,
+    server::Server,
+    store::Store,
+};
 use hardlog_raft::{Handle, Node, NodeConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -72,6 +77,8 @@ async fn failure(node: Handle) -> String {
 fn node_config(args: &ServeArgs) -> NodeConfig {
     let raft = hardlog_raft::Config {
         command_bytes_max: COMMAND_MAX as u64,
+        // Together with one command they fit a batch of the log, 32 MiB.
+        unsaved_bytes_max: u64::from(WRITES_KIB_MAX) << 10,
         insecure: args.insecure,
         ..hardlog_raft::Config::production()
     };

@@ -68,7 +68,7 @@ impl Server {
         let clients_max = clients_max.min(Semaphore::MAX_PERMITS);
         let clients = Arc::new(Semaphore::new(clients_max));
         let started = Instant::now();
-        let gate = Arc::new(Semaphore::new(WRITES_KIB_MAX));
+        let gate = Arc::new(Semaphore::new(WRITES_KIB_MAX as usize));
         let shared = Shared { id, replica, view, members, started, clients_max, clients, gate };
         Self { shared: Arc::new(shared) }
     }

@@ -97,3 +97,13 @@ fn values_of_every_size_come_back_as_they_were() {
         assert_eq!(client.call(&["GET", "k"]).unwrap(), Reply::Bulk(value.into()), "{len}");
     }
 }
+
+#[test]
+fn the_longest_request_is_one_entry_of_the_log() {
+    let cluster = TestCluster::start();
+    let mut client = cluster.client();
+    let (half, nearly) = (vec![b'a'; 8 << 20], vec![b'b'; (8 << 20) - 200]);
+    let words = [b"MSET", &b"x"[..], &half, b"y", &nearly];
+    assert_eq!(client.call(&words).unwrap(), Reply::OK);
+    assert_eq!(client.call(&["GET", "y"]).unwrap(), Reply::Bulk(nearly.into()));
+}
