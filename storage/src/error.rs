@@ -294,7 +294,9 @@ impl std::fmt::Display for Damage {
         if let Some((first, last)) = self.indexes {
             write!(f, ", entries {first}..={last}")?;
         }
-        let dir = self.file.parent().map(|p| p.display().to_string()).unwrap_or_default();
+        // A snapshot lies one directory below the log.
+        let dir = self.file.parent().filter(|dir| !dir.ends_with("snapshots"));
+        let dir = dir.or_else(|| self.file.parent()?.parent()).unwrap_or(&self.file).display();
         write!(f, "; proof: {}; nothing was changed; next: wal-tool verify {dir}", self.evidence)
     }
 }

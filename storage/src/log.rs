@@ -413,6 +413,25 @@ impl Log {
         self.wal().reclaim()
     }
 
+    /// Writes the marker that a pause would bring. False where none fits. For the campaigns.
+    ///
+    /// # Errors
+    /// `Io`, `Full`.
+    #[doc(hidden)]
+    pub fn marker_now(&mut self) -> Result<bool> {
+        let mut writer = self.wal().writer();
+        self.wal().marker(&mut writer)
+    }
+
+    /// Goes on in a new segment, as when this one is full. For the campaigns.
+    ///
+    /// # Errors
+    /// `Io`, `Full`, `Poisoned`.
+    #[doc(hidden)]
+    pub fn rotate_now(&mut self) -> Result<()> {
+        self.wal().rotate()
+    }
+
     /// Syncs, writes a last marker so that even the last batch is provable, syncs that, and ends.
     /// The only place where a last sync can fail; dropping a log syncs nothing.
     ///

@@ -289,7 +289,13 @@ impl Wal {
 
     fn region(&self, segment: &Segment, base: u64, len: usize) -> Result<Region> {
         let max = usize::try_from(segment.header.batch_max).unwrap_or(usize::MAX).max(STRIDE);
-        let mut bytes = vec![0; len.min(max)];
+        // Not beyond P: a failed writeback may have made sectors there unreadable, and they count for
+        // nothing. (A version from before the failure may still point there.)
+        let left = match segment.sealed() {
+            Some((end, _)) if base < end => usize::try_from(end - base).unwrap_or(usize::MAX),
+            _ => usize::MAX,
+        };
+        let mut bytes = vec![0; len.min(max).min(left)];
         let read = read_full(&*segment.file, &mut bytes, base)
             .map_err(|e| Error::io("read", &segment.path, e))?;
         bytes.truncate(read);

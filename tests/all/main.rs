@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `house` | are the house rules kept that no lint knows? |
 //! | `model` | does the executable model of the format hold, and does each of its rules matter? |
+//! | `replay` | do the model's histories hold on the engine, and do the two agree? |
 //!
 //! A module per campaign; what they share is in the library beside it.
 
@@ -11,3 +12,5 @@
 mod house;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod replay;

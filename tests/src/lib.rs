@@ -1,5 +1,7 @@
 //! What the campaigns in `all/` share. Nothing else depends on it.
 
+pub mod replay;
+
 use std::path::{Path, PathBuf};
 
 /// The repository's root directory.

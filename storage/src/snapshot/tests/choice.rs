@@ -61,6 +61,7 @@ fn a_marked_file_that_is_missing_is_damage_and_no_empty_state() {
                 (Reason::MissingSnapshot, Evidence::Marked)
             );
             assert!(damage.file.ends_with("snapshots/00000000000000000040-0000000005.snap"));
+            assert!(damage.to_string().ends_with("next: wal-tool verify mem"), "{damage}");
         }
         other => panic!("{other}"),
     }
