@@ -2,12 +2,15 @@
 //!
 //! | module | asks |
 //! |---|---|
+//! | `crash` | what may a power cut, kill -9 or a rotten sector leave, and does the log keep its promises then? |
 //! | `house` | are the house rules kept that no lint knows? |
 //! | `model` | does the executable model of the format hold, and does each of its rules matter? |
 //! | `replay` | do the model's histories hold on the engine, and do the two agree? |
 //!
 //! A module per campaign; what they share is in the library beside it.
 
+#[cfg(test)]
+mod crash;
 #[cfg(test)]
 mod house;
 #[cfg(test)]

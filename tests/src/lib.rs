@@ -1,6 +1,9 @@
 //! What the campaigns in `all/` share. Nothing else depends on it.
 
+pub mod crash;
+pub mod evidence;
 pub mod replay;
+pub mod view;
 
 use std::path::{Path, PathBuf};
 
