@@ -4,16 +4,25 @@
 //! Real processes, a real SIGKILL, a real file system. A line per step, with the seconds since the
 //! start. It fails, rather than only saying so, when something acknowledged is not there.
 
+mod tear;
 mod writer;
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use self::writer::{Outcome, Writer};
+use hardlog::{
+    fs::disk::DiskFs,
+    inspect::{self, VerifyOptions},
+};
+
+use self::{
+    tear::tear,
+    writer::{Outcome, Writer},
+};
 use crate::{
     client::{Client, Connection},
     local::{LocalCluster, NodeOptions},
@@ -71,9 +80,9 @@ impl Demo<'_> {
         self.crash(leader)?;
         self.come_back(leader)?;
         self.read_back()?;
-        self.inspect()?;
         self.cluster.stop_all()?;
-        self.say("all nodes stopped")
+        self.say("all nodes stopped; what wal-tool says of their logs:")?;
+        self.inspect()
     }
 
     fn say(&mut self, text: &str) -> io::Result<()> {
@@ -99,8 +108,15 @@ impl Demo<'_> {
         self.cluster.kill(leader)?;
         let killed = Instant::now();
         self.say(&format!("node {leader} (process {process}) killed with SIGKILL while writing"))?;
+        let torn = tear(&self.cluster.node_dir(leader))?;
         let new = self.await_leader(Some(leader))?;
         let took = killed.elapsed().as_millis();
+        self.say(&format!(
+            "its last write torn: {} bytes of a batch that was never whole, at {:#x} of {}",
+            torn.len,
+            torn.offset,
+            torn.file.file_name().unwrap_or_default().display()
+        ))?;
         self.say(&format!("node {new} was elected {took} ms later; writing goes on"))?;
         std::thread::sleep(Duration::from_secs(1));
         let outcome = writer.stop()?;
@@ -169,10 +185,17 @@ impl Demo<'_> {
         ))
     }
 
+    /// The verdict of the library that wal-tool prints.
     fn inspect(&mut self) -> io::Result<()> {
-        let dirs: Vec<PathBuf> =
-            self.cluster.members().iter().map(|(id, _)| self.cluster.node_dir(id)).collect();
-        let _ = dirs;
+        for (id, _) in self.cluster.members().clone().iter() {
+            let fs = DiskFs::new(self.cluster.node_dir(id));
+            let report = inspect::verify(&fs, VerifyOptions::new(), &mut |_| {});
+            let report = report.map_err(io::Error::other)?;
+            writeln!(self.out, "         | node {id}: {report}")?;
+            if report.outcome().code() > inspect::Outcome::Heals.code() {
+                return Err(io::Error::other(format!("the log of node {id} is damaged")));
+            }
+        }
         Ok(())
     }
 

@@ -159,8 +159,17 @@ fn the_demonstration_ends_well() {
     let output = Command::new(PROGRAM).arg("demo").output().unwrap();
     let said = text(&output);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    for step in ["killed with SIGKILL", "was elected", "comes back", "has all", "all nodes stopped"]
-    {
+    for step in [
+        "killed with SIGKILL",
+        "its last write torn: 700 bytes",
+        "was elected",
+        "comes back",
+        "unproven tail",
+        "has caught up",
+        "has all",
+        "all nodes stopped",
+        "| node 3: CLEAN",
+    ] {
         assert!(said.contains(step), "{step:?} is not in\n{said}");
     }
 }
