@@ -25,7 +25,7 @@ use std::{
     io::ErrorKind,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::{DirBuilderExt, FileExt, MetadataExt},
+        unix::fs::{DirBuilderExt, FileExt},
     },
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -212,22 +212,23 @@ impl Fs for DiskFs {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Any + Send + Sync>> {
+        // The directory itself too: people remove a LOCK they take for stale, and a new file of that
+        // name would be free to lock. Not every file system locks directories (NFS does not).
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(self.dir(Dir::Root)?, ".", flags, Mode::empty())?;
+        let dir = fs::File::from(dir);
+        match fs2::FileExt::try_lock_exclusive(&dir) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
         let file = self.open_lock()?;
         // By path: std's method of the same name would shadow it, and only this one is flock, which
         // also keeps out a second handle in this very process.
         fs2::FileExt::try_lock_exclusive(&file)?;
-        let (held, named) = (
-            file.metadata()?,
-            rustix::fs::statat(self.dir(Dir::Root)?, LOCK, AtFlags::SYMLINK_NOFOLLOW)?,
-        );
-        if (held.dev(), held.ino()) != (named.st_dev, named.st_ino) {
-            // Somebody removed LOCK meanwhile: the lock that was taken is no longer the log's.
-            return Err(ErrorKind::WouldBlock.into());
-        }
         // DURABILITY: not synced, and a failure (a full disk) is no matter: the text is for people,
         // the lock is the kernel's.
         let _ = file.set_len(0).and_then(|()| file.write_all_at(self_portrait().as_bytes(), 0));
-        Ok(Box::new(Lock { file }))
+        Ok(Box::new(Lock { file, _dir: dir }))
     }
 
     fn lock_holder(&self) -> Option<String> {
@@ -322,6 +323,7 @@ impl File for DiskFile {
 /// The log's lock, held until dropped.
 struct Lock {
     file: fs::File,
+    _dir: fs::File,
 }
 
 impl Drop for Lock {

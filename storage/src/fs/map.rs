@@ -22,9 +22,6 @@ use memmap2::Mmap;
 /// What mmap says: no memory, or a file system that does not map.
 #[expect(unsafe_code, reason = "a map cannot be had without it; the argument stands at the block")]
 pub(super) fn map(file: &File) -> io::Result<Bytes> {
-    if file.metadata()?.len() == 0 {
-        return Ok(Bytes::new());
-    }
     // SAFETY: `Mmap` is unsound if the bytes change or the file shrinks while it lives. The trait's
     // contract is that a mapped file never changes again; the engine maps only files that it has
     // sealed or renamed into place, never writes to those, only ever unlinks them (which leaves the

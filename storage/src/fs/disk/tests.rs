@@ -1,6 +1,6 @@
 //! What the operating system must do for us, and what must be refused.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
 use crate::fs::{read_full, write_full};
@@ -146,6 +146,11 @@ fn one_holder_at_a_time_and_the_text_goes_with_it() {
         assert_eq!(second.lock().map(drop).unwrap_err().kind(), ErrorKind::WouldBlock);
     }
     let text = other.lock_holder().unwrap();
+    fs::remove_file(dir.path().join("log/LOCK")).unwrap();
+    for second in [&disk, &other] {
+        let error = second.lock().map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "LOCK was removed, its holder was not");
+    }
     assert!(text.starts_with(&format!("process {} on ", std::process::id())), "{text}");
     drop(lock);
     assert_eq!(other.lock_holder(), None);

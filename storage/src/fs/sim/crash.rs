@@ -81,8 +81,10 @@ impl CrashImages {
         let scenes = scenes(state, model, limit, rng);
         let count = |sum: u64, scene: &Scene| sum.checked_add(scene.count()?);
         let total = scenes.iter().try_fold(0, count).filter(|total| *total <= limit as u64);
-        let complete = total.is_some() && scenes.iter().all(|scene| scene.how != How::Random);
-        let mut picks = if complete { all(&scenes) } else { sample(&scenes, limit, rng) };
+        let mut picks = match total {
+            Some(_) => all(&scenes),
+            None => sample(&scenes, limit, rng),
+        };
         picks.extend(harms(&scenes, state, limit, rng));
         Self { frozen: Arc::new(state.survivor()), scenes, picks: picks.into_iter() }
     }
@@ -244,10 +246,8 @@ fn scenes(state: &State, model: Model, limit: usize, rng: &mut Rng) -> Vec<Scene
 fn masks(open: &[&Change], model: Model, limit: usize, rng: &mut Rng) -> Vec<(Vec<bool>, How)> {
     let n = open.len();
     if model == Model::Journal {
-        // Parts of one call stand side by side and survive together.
-        let mut calls: Vec<u64> = open.iter().map(|change| change.call).collect();
-        calls.dedup();
-        let ends = std::iter::once(0).chain(calls.iter().map(|call| call + 1));
+        // Parts of one call survive together.
+        let ends = std::iter::once(0).chain(open.iter().map(|change| change.call + 1));
         let prefix = |end| open.iter().map(|change| change.call < end).collect();
         return ends.map(|end| (prefix(end), How::Planned)).collect();
     }

@@ -99,6 +99,7 @@ fn randomness_goes_on_in_an_image_where_the_disk_stopped() {
     let next = sim.kill_image().random().unwrap();
     let image = sim.crash_images(Model::Strict, 1, &mut Rng::new(1)).next().unwrap();
     assert_eq!(image.fs.random().unwrap(), next);
+    assert_eq!(sim.random().unwrap(), next);
     assert!(!drawn.contains(&next), "a salt that was used must not come again");
     assert!(image.fs.now() > Duration::from_secs(EPOCH_SECS));
 }

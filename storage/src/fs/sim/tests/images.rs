@@ -300,6 +300,11 @@ fn a_failed_writeback_is_reported_to_one_sync_once() {
     second.sync().unwrap();
     file.sync().unwrap();
     assert_eq!(states(&sim, Model::Strict), set(["f=a", "f=b"]));
+    file.write_at(&sector(b'b'), 0).unwrap();
+    sim.fail_writeback(Dir::Root, "f");
+    sim.inject(Fault::once(When::Kind(Call::Sync, 4), Effect::Fail(EIO)));
+    assert_eq!(second.sync().unwrap_err().raw_os_error(), Some(EIO));
+    file.sync().unwrap();
     assert_eq!(describe(&sim), "f=b", "readers still find it in the page cache");
     sim.evict_clean();
     assert_eq!(describe(&sim), "f=a", "until it forgets");
