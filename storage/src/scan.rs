@@ -235,21 +235,22 @@ fn candidate(window: &[u8], salt: u64, offset: u64) -> Option<usize> {
     (0..=last).step_by(8).find(|&at| Head::peek(&window[at..], salt, offset + at as u64).is_some())
 }
 
-/// Whether the file holds nothing but zeros from `from` to `end`.
-pub(crate) fn zeros_to_end(file: &dyn File, from: u64, end: u64) -> io::Result<bool> {
+/// End of the last byte other than zero between `from` and `end`; `from` where there is none.
+pub(crate) fn content_end(file: &dyn File, from: u64, end: u64) -> io::Result<u64> {
     let mut source = Source::new(file, end);
-    let mut offset = from;
+    let (mut offset, mut content) = (from, from);
     while offset < end {
         let bytes = source.get(offset, CHUNK)?;
         if bytes.is_empty() {
             break;
         }
         if !is_zero(bytes) {
-            return Ok(false);
+            let last = bytes.iter().rposition(|&byte| byte != 0).unwrap_or(0);
+            content = offset + last as u64 + 1;
         }
         offset += bytes.len() as u64;
     }
-    Ok(true)
+    Ok(content)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     fs::File,
     header::Header,
     meaning::{Step, steps_of_batch},
-    scan::{Frame, HeadAt, search, zeros_to_end},
+    scan::{Frame, HeadAt, content_end, search},
     verdict::{Observed, Row, Verdict, judge},
 };
 
@@ -76,8 +76,9 @@ impl Place<'_> {
     /// The verdict on a suspect place.
     pub(crate) fn judge(&self, at: Suspect) -> Result<Judged> {
         let end = self.frame.end;
-        let zeros = at.zero_head && zeros_to_end(self.file, at.x, end).map_err(|e| self.io(e))?;
-        let mut beyond = Beyond::default();
+        let content = content_end(self.file, at.x, end).map_err(|e| self.io(e))?;
+        let zeros = at.zero_head && content == at.x;
+        let mut beyond = Beyond { end: content, ..Beyond::default() };
         if !zeros {
             search(self.file, self.frame, at.x, at.seq, |head, bytes| {
                 beyond.head(at.x, at.seq, head, bytes);
@@ -112,7 +113,7 @@ impl Place<'_> {
 pub(crate) struct Beyond {
     /// Valid heads.
     pub(crate) heads: u64,
-    /// End of the last of them.
+    /// End of the last byte other than zero, or of the last valid batch.
     pub(crate) end: u64,
     /// The head that states the highest sequence durable: its offset, and that sequence.
     pub(crate) durable: Option<(u64, u64)>,
@@ -128,7 +129,7 @@ pub(crate) struct Beyond {
 impl Beyond {
     fn head(&mut self, x: u64, seq: u64, at: HeadAt, bytes: &[u8]) {
         self.heads += 1;
-        self.end = at.end();
+        self.end = self.end.max(at.end());
         if self.durable.is_none_or(|(_, durable)| at.head.durable > durable) {
             self.durable = Some((at.offset, at.head.durable));
         }
