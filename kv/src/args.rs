@@ -61,6 +61,9 @@ pub(crate) struct ServeArgs {
     /// Take a snapshot after so many MiB of log
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub(crate) snapshot_every: u64,
+    /// Entries that stay in the log behind a snapshot, for followers that are a little behind
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) keep_behind: u64,
     /// Accept addresses that are not on loopback; nothing is encrypted or authenticated
     #[arg(long)]
     pub(crate) insecure: bool,

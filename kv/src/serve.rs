@@ -90,7 +90,7 @@ fn node_config(args: &ServeArgs) -> NodeConfig {
         raft,
         log: hardlog::Options::new().create_if_missing(args.create),
         snapshot_every_bytes: args.snapshot_every << 20,
-        keep_behind: 10_000,
+        keep_behind: args.keep_behind,
         listener: None,
     }
 }

@@ -26,6 +26,11 @@ fn a_reserved_port_can_be_listened_on_and_is_given_to_nobody() {
     let address = cluster.addresses()[0];
     drop(TcpListener::bind(address).unwrap());
     drop(TcpListener::bind(address).unwrap());
+    // Whoever does not know of the arrangement, as the system when it looks for a free port.
+    let stranger = TcpSocket::new_v4().unwrap();
+    stranger.set_reuseaddr(false).unwrap();
+    let refused = stranger.bind(address).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
 }
 
 #[test]

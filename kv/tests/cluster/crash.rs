@@ -149,3 +149,47 @@ fn without_a_majority_nothing_is_acknowledged_and_nothing_is_read() {
     });
     assert_eq!(node.call(&["GET", "foo"]).unwrap(), down);
 }
+
+/// The values of all keys on one node, whatever it plays.
+fn values(cluster: &TestCluster, id: u64, keys: &[String]) -> Reply {
+    let mut node = Connection::open(cluster.address(id)).unwrap();
+    node.call(&["READONLY"]).unwrap();
+    let mut words = vec!["MGET".to_owned()];
+    words.extend_from_slice(keys);
+    node.call(&words).unwrap()
+}
+
+#[test]
+fn a_node_that_missed_what_was_trimmed_gets_a_snapshot_and_all_start_again_from_theirs() {
+    let mut cluster = TestCluster::start_with(&["--snapshot-every=1", "--keep-behind=10"]);
+    let late = (1..=3).find(|id| *id != cluster.leader()).unwrap();
+    cluster.nodes.kill(late).unwrap();
+    let (mut client, mut keys) = (cluster.client(), Vec::new());
+    for n in 0..60 {
+        let (key, value) = (format!("key-{n}"), format!("{n}-").repeat(25_000));
+        assert_eq!(client.call(&["SET", &key, &value]).unwrap(), Reply::OK);
+        keys.push(key);
+    }
+    client.call(&["DEL", "key-3"]).unwrap();
+    let leader = cluster.address(cluster.leader());
+    let number = |address, name| info(address, name).unwrap().parse::<u64>().unwrap();
+    until("a log that was trimmed", || (number(leader, "first") > 10).then_some(()));
+
+    cluster.nodes.start(late).unwrap();
+    cluster.settle();
+    assert!(number(cluster.address(late), "snapshot") > 10);
+    let expected = client.call(&[&["MGET".to_owned()], &keys[..]].concat()).unwrap();
+    for id in 1..=3 {
+        assert!(values(&cluster, id, &keys) == expected, "node {id} differs");
+    }
+
+    for id in 1..=3 {
+        cluster.nodes.kill(id).unwrap();
+    }
+    cluster.nodes.start_all().unwrap();
+    cluster.settle();
+    for id in 1..=3 {
+        assert!(values(&cluster, id, &keys) == expected, "node {id} differs after a restart");
+    }
+    assert_eq!(cluster.client().call(&["DBSIZE"]).unwrap(), Reply::Integer(59));
+}

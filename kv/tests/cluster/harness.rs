@@ -3,7 +3,6 @@
 use std::{
     io::Write,
     net::SocketAddr,
-    path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -30,8 +29,15 @@ pub(crate) struct TestCluster {
 
 impl TestCluster {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With further arguments for each node.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut nodes = open(dir.path());
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let options = NodeOptions { program: PROGRAM.into(), arguments };
+        let mut nodes = LocalCluster::open(dir.path(), 3, options).unwrap();
         nodes.start_all().unwrap();
         let cluster = Self { nodes, _dir: dir };
         cluster.leader();
@@ -67,11 +73,6 @@ impl TestCluster {
             });
         }
     }
-}
-
-pub(crate) fn open(dir: &Path) -> LocalCluster {
-    let options = NodeOptions { program: PROGRAM.into(), arguments: Vec::new() };
-    LocalCluster::open(dir, 3, options).unwrap()
 }
 
 /// Looks until there is something to see.
