@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// A peer that takes no byte for this long is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(20);
-const RETRY_MAX: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_millis(500);
 /// Frames are gathered up to here before they go to the socket.
 const GATHER_BYTES: usize = 256 << 10;
 

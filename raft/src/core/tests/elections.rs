@@ -257,6 +257,19 @@ fn giving_up_unsaved_work_is_like_a_restart() {
 }
 
 #[test]
+fn a_node_with_a_full_disk_leaves_elections_to_others_for_a_while_and_votes() {
+    let mut net = Net::new(3, classic(), 1);
+    net.core(1).abandon_unsaved();
+    net.isolate(1);
+    net.tick(100);
+    assert_eq!((net.core(1).role(), net.core(1).term()), (RoleName::Follower, 0));
+    net.core(1).step(says(2, 1, 9, Body::Vote { last: EntryId::new(9, 9) }));
+    assert_eq!(net.core(1).hard_state().vote, Some(2));
+    net.tick(400);
+    assert!(net.core(1).term() > 9, "not for ever: the others may be gone");
+}
+
+#[test]
 fn giving_up_a_truncation_takes_back_what_was_committed_after_it() {
     // A full disk refused to replace entries 2 and 3 by what the leader had committed there: with
     // the commit index left as it was, the node took its own stale entry 2 for the committed one.

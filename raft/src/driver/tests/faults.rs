@@ -80,3 +80,43 @@ fn a_disk_that_hangs_ends_the_leadership() {
     rig.settle("end");
     rig.check();
 }
+
+#[test]
+fn an_installed_snapshot_reaches_the_machine_only_after_its_mark_is_durable() {
+    let mut rig = Rig::new(3, 5, 400);
+    rig.settle("first");
+    let leader = rig.leader().expect("a leader");
+    let follower = 1 + leader % 3;
+    rig.cut = vec![follower];
+    for i in 0..30 {
+        rig.propose(leader, format!("command {i}"));
+        rig.rounds(2);
+    }
+    assert!(rig.machine(leader).driver.log().first_log_index() > 20, "nothing was trimmed");
+    rig.cut.clear();
+    let mut installed = false;
+    for _ in 0..2000 {
+        let log = rig.machine(follower).driver.log();
+        installed = log.snapshot_mark().is_some() && log.first_log_index() > 20;
+        if installed {
+            break;
+        }
+        // Everything but the follower's disk goes on; that syncs only until the mark is written.
+        for id in 1..=3 {
+            rig.tick(id);
+            let pending = rig.machine(follower).driver.install.is_some();
+            if id != follower || !pending {
+                rig.sync(id);
+            }
+        }
+        if let Some(message) = (!rig.wire.is_empty()).then(|| rig.wire.remove(0)) {
+            rig.deliver(message);
+        }
+    }
+    assert!(installed, "no snapshot was installed");
+    assert!(rig.state(follower).len() < 5, "restored before the mark is durable");
+    rig.sync(follower);
+    assert!(rig.state(follower).len() > 20, "not restored after the mark is durable");
+    rig.settle("end");
+    rig.check();
+}

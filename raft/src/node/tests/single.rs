@@ -92,3 +92,21 @@ fn a_machine_that_panics_stops_its_node_and_the_status_says_so() {
     assert_eq!(status.role, RoleName::Follower);
     assert_eq!(propose(&cluster.handle(1), "b"), Err(ProposeError::Stopped));
 }
+
+#[test]
+fn a_write_does_not_wait_for_a_tick() {
+    let tick = std::time::Duration::from_millis(200);
+    let (heartbeat_ticks, election_ticks_min, election_ticks_max) = (1, 2, 3);
+    let config = Config {
+        tick,
+        heartbeat_ticks,
+        election_ticks_min,
+        election_ticks_max,
+        ..Config::production()
+    };
+    let cluster = Cluster::with(1, config, 1 << 30);
+    cluster.write("first");
+    let start = std::time::Instant::now();
+    (0..20).for_each(|i| drop(cluster.write(&format!("{i}"))));
+    assert!(start.elapsed() < 10 * tick, "20 writes took {:?}", start.elapsed());
+}
