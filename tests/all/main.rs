@@ -2,6 +2,8 @@
 //!
 //! | module | asks |
 //! |---|---|
+//! | `ack` | is nothing acknowledged lost by kills and torn writes, as a rig outside sees it? |
+//! | `compat` | is every format that was ever written still read, by a second reader too? |
 //! | `crash` | what may a power cut, kill -9 or a rotten sector leave, and does the log keep its promises then? |
 //! | `house` | are the house rules kept that no lint knows? |
 //! | `model` | does the executable model of the format hold, and does each of its rules matter? |
@@ -9,6 +11,10 @@
 //!
 //! A module per campaign; what they share is in the library beside it.
 
+#[cfg(test)]
+mod ack;
+#[cfg(test)]
+mod compat;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
