@@ -193,3 +193,14 @@ fn a_node_that_missed_what_was_trimmed_gets_a_snapshot_and_all_start_again_from_
     }
     assert_eq!(cluster.client().call(&["DBSIZE"]).unwrap(), Reply::Integer(59));
 }
+
+#[test]
+fn a_node_whose_directory_is_lost_does_not_start_as_a_fresh_one() {
+    let mut cluster = TestCluster::start();
+    cluster.nodes.kill(2).unwrap();
+    std::fs::remove_dir_all(cluster.nodes.node_dir(2)).unwrap();
+    let error = cluster.nodes.start(2).unwrap_err().to_string();
+    assert!(error.contains("node 2 ended") && error.contains("hardlog-kv:"), "{error}");
+    // The other two are a majority and go on.
+    assert_eq!(cluster.client().call(&["SET", "foo", "1"]).unwrap(), Reply::OK);
+}

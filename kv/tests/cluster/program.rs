@@ -88,6 +88,8 @@ fn a_cluster_stops_with_ctrl_c_and_goes_on_with_its_data() {
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut first.out, &mut rest).unwrap();
     assert_eq!(rest, "stopping\n");
+    let said = std::fs::read_to_string(dir.path().join("node-1.out")).unwrap();
+    assert!(said.ends_with("stopping: the end of standard input\n"), "{said}");
 
     let second = Running::start(dir.path());
     assert_eq!(second.nodes, first.nodes);
@@ -138,20 +140,6 @@ fn the_client_s_exit_code_tells_a_refusal_and_an_absence() {
         .unwrap();
     assert_eq!(absent.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&absent.stderr).contains("no node took the request"));
-}
-
-#[test]
-fn a_missing_directory_is_an_error_and_not_a_fresh_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = Running::start(dir.path());
-    first.signal("-TERM");
-    first.await_silence();
-    drop(first);
-    std::fs::remove_dir_all(dir.path().join("node-2")).unwrap();
-    let again = Command::new(PROGRAM).args(["cluster", "--dir"]).arg(dir.path()).output().unwrap();
-    assert_eq!(again.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(said.contains("node 2 ended"), "{said}");
 }
 
 #[test]
