@@ -1,9 +1,9 @@
 //! Inspection: looks at a log's directory, says what is there and what is wrong, and changes nothing.
 //!
 //! ```text
-//!   look ─▶ Inventory          names and lock, no file is opened
-//!   status ─▶ Status           what an open would find: headers, States, the last segment
-//!   verify ─▶ VerifyReport     every byte, every checksum, every cross-check
+//!   look   ─▶ Inventory        names and lock, no file is opened
+//!   verify ─▶ VerifyReport     every byte, every checksum, every cross-check; quick: as an open does
+//!   dump   ─▶ Row, Row, Row    the log itself, as it was written
 //! ```
 //!
 //! Above: `wal-tool`, and whoever wants a verdict in a test or a demonstration. Below: the codec, the
@@ -18,6 +18,7 @@
 //! there is looked at again before it is called wrong.
 
 mod chain;
+mod dump;
 mod finding;
 mod inventory;
 mod report;
@@ -29,6 +30,7 @@ mod verify;
 mod walk;
 
 pub use self::{
+    dump::{BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row, dump},
     finding::{Code, Finding, Severity, Trouble},
     inventory::{Inventory, look},
     report::{Contents, Outcome, Role, SegmentReport, Summary, VerifyReport},

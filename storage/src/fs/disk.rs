@@ -38,7 +38,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Access, Dir, File, Found, Fs, Kind, check_name, map};
+use super::{Access, Dir, File, Found, Fs, Kind, LockState, check_name, holder, map};
 
 /// Mode of each file the engine creates: entries are stored in clear.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -46,6 +46,8 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_MODE: u32 = 0o700;
 /// The file whose lock is the log's lock.
 const LOCK: &str = "LOCK";
+/// By how much the wall clock and the clock of processes may disagree.
+const CLOCK_SLACK_SECS: u64 = 10;
 /// More than this of `LOCK` is never read.
 const HOLDER_LEN_MAX: usize = 256;
 
@@ -240,6 +242,24 @@ impl Fs for DiskFs {
         (!text.is_empty()).then_some(text)
     }
 
+    fn lock_state(&self) -> LockState {
+        let text = self.lock_holder();
+        let stat = self
+            .dir(Dir::Root)
+            .and_then(|root| Ok(rustix::fs::statat(root, LOCK, AtFlags::SYMLINK_NOFOLLOW)?));
+        let table = fs::read_to_string("/proc/locks").unwrap_or_default();
+        let flocked = stat.ok().and_then(|stat| {
+            let device = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+            holder::flock_holder(&table, device, stat.st_ino)
+        });
+        match (flocked, text) {
+            (Some(_), Some(text)) => LockState::Held(text),
+            (Some(pid), None) => LockState::Held(format!("process {pid}")),
+            (None, None) => LockState::Free,
+            (None, Some(text)) => by_portrait(text),
+        }
+    }
+
     fn free_space(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(self.dir(Dir::Root)?)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -330,6 +350,27 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Still locked here; so that nobody is told of a holder that has gone in peace.
         let _ = self.file.set_len(0);
+    }
+}
+
+/// Whether the process that `text` names lives, where the kernel's table of locks says nothing: some
+/// file systems stand there under another number.
+fn by_portrait(text: String) -> LockState {
+    let here = rustix::system::uname();
+    let Some(who) = holder::portrait(&text) else { return LockState::Unknown(text) };
+    if who.host != here.nodename().to_string_lossy() || !Path::new("/proc/self").exists() {
+        return LockState::Unknown(text);
+    }
+    let read = |path: &str| fs::read_to_string(path).ok();
+    let started = read(&format!("/proc/{}/stat", who.pid))
+        .map(|process| holder::started(&process, &read("/proc/stat").unwrap_or_default()));
+    match started {
+        None => LockState::Stale(text),
+        // Started after the lock was taken: another process that was given the same number.
+        Some(Some(started)) if started > who.since.saturating_add(CLOCK_SLACK_SECS) => {
+            LockState::Stale(text)
+        }
+        Some(_) => LockState::Held(text),
     }
 }
 

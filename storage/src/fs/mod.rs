@@ -12,6 +12,7 @@
 //! lead out of a log's directory.
 
 pub mod disk;
+mod holder;
 mod map;
 pub mod sim;
 

@@ -48,11 +48,14 @@ pub(crate) struct Headers {
     pub(crate) sound: BTreeMap<SegmentId, (Header, u64)>,
     pub(crate) findings: BTreeMap<SegmentId, Finding>,
     pub(crate) troubles: Vec<Trouble>,
+    /// The newest segment there is, readable or not.
+    pub(crate) newest: SegmentId,
 }
 
 impl Headers {
     pub(crate) fn read(fs: &dyn Fs, found: &Inventory) -> Self {
-        let mut headers = Self::default();
+        let newest = found.segments.keys().next_back().copied().unwrap_or(0);
+        let mut headers = Self { newest, ..Self::default() };
         for &id in found.segments.keys() {
             let path = segment_path(fs, id);
             match open_segment(fs, id) {
@@ -227,7 +230,7 @@ impl Chain<'_> {
             (true, true, _) | (false, _, false) => return,
             (true, false, true) => "it is bad, or speaks of another segment",
             (true, false, false) => "it is missing",
-            (false, ..) if member.header.id != self.newest() => return,
+            (false, ..) if id != self.headers.newest => return,
             (false, _, true) => {
                 self.check_sealed_top(member, &path);
                 return;
@@ -236,11 +239,6 @@ impl Chain<'_> {
         let finding = Finding::new(Code::W104, Severity::Warning, path)
             .says(format!("{says}: an open scans the segment and makes it again"));
         self.findings.push(finding);
-    }
-
-    fn newest(&self) -> SegmentId {
-        let ids = self.headers.sound.keys().chain(self.headers.findings.keys());
-        ids.max().copied().unwrap_or(0)
     }
 
     fn index_is_there(&self, id: SegmentId) -> bool {

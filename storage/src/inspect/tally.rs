@@ -128,12 +128,12 @@ impl Tally {
 
     fn event(&mut self, path: &Path, event: Event<'_>) {
         match event {
-            Event::State(state) => {
+            Event::State(_, state) => {
                 self.now = (*state).clone();
                 self.begins = Some(*state);
                 self.lost = false;
             }
-            Event::Batch(at, steps) => {
+            Event::Batch(at, _, steps) => {
                 if at.head.is_marker() {
                     self.markers += 1;
                 } else {
@@ -156,7 +156,8 @@ impl Tally {
         let count = gap.next_seq.map_or(0, |next| next.saturating_sub(gap.seq));
         let mut detail = gap.detail.clone();
         if count > 0 {
-            detail = format!("{detail}; {count} batches are lost");
+            let lost = if count == 1 { "batch is" } else { "batches are" };
+            detail = format!("{detail}; {count} {lost} lost");
         }
         let finding = Finding::new(gap.code, Severity::Error, path)
             .at(gap.from, gap.to - gap.from)

@@ -254,6 +254,10 @@ impl Verifying<'_> {
     /// The newest segment: what the log says of itself, and what stands behind its last batch.
     fn top(&mut self, top: &Member) {
         let Some(tally) = &top.tally else { return };
+        if top.header.id != self.headers.newest {
+            // The newest segment cannot be read: what an older one says of the log is out of date.
+            return;
+        }
         let mut state = tally.now.clone();
         tally.promises.give(&mut state);
         let path = segment_path(self.fs, top.header.id);
@@ -265,11 +269,12 @@ impl Verifying<'_> {
                 "a write of the live process may be under way".to_owned()
             } else {
                 maybe_lost = Some(maybe_lost.map_or(low, |older| older.min(low)));
-                let row = ending.row.map_or(0, |row| row as u8);
-                let beyond = ending.beyond;
-                format!(
-                    "nothing later states that it was durable (row {row}, {beyond} batches there)"
-                )
+                match ending.behind {
+                    0 => "nothing later states that it was durable".to_owned(),
+                    n => format!(
+                        "nothing later states that it was durable; valid heads behind it: {n}"
+                    ),
+                }
             };
             let finding = Finding::new(Code::W101, severity, path.clone())
                 .at(ending.x, ending.dropped)
@@ -323,7 +328,11 @@ impl Verifying<'_> {
 
     /// Whether a sealed segment holds all that its successor counts on.
     fn end_of(&mut self, member: &Member, tally: &Tally, newer: Option<&Member>) {
-        let Some((sealed, ending)) = member.sealed.zip(tally.ending) else { return };
+        let next = newer.and_then(|newer| newer.begins.as_ref()).map(|state| state.next);
+        let Some((sealed, ending)) = member.sealed.zip(tally.ending) else {
+            self.name_missing(newer, tally.now.next, next);
+            return;
+        };
         let path = segment_path(self.fs, member.header.id);
         if tally.findings.iter().all(|f| f.severity < Severity::Error)
             && ending.seq != sealed.last_seq
@@ -335,13 +344,28 @@ impl Verifying<'_> {
             let finding = Finding::new(Code::W205, Severity::Error, path.clone());
             self.findings.push(finding.at(ending.x, 0).says(says));
         }
-        let next = newer.and_then(|newer| newer.begins.as_ref()).map(|state| state.next);
         if let Some(next) = next.filter(|&next| next != tally.now.next && !tally.is_lost()) {
             let says = format!(
                 "the entries end before {} and the successor goes on at {next}",
                 tally.now.next
             );
             self.findings.push(Finding::new(Code::W401, Severity::Error, path).says(says));
+        }
+    }
+
+    /// Which entries lay in a file that is missing: those between its neighbours.
+    fn name_missing(&mut self, newer: Option<&Member>, from: Index, next: Option<Index>) {
+        let Some(named) = newer.and_then(|newer| newer.header.predecessor) else { return };
+        let Some(last) = next.and_then(|next| next.checked_sub(1)).filter(|last| from <= *last)
+        else {
+            return;
+        };
+        let path = segment_path(self.fs, named.id);
+        let gone = [Code::W301, Code::W302, Code::W303, Code::W304];
+        for finding in self.findings.iter_mut().filter(|f| f.file == path) {
+            if gone.contains(&finding.code) && finding.severity == Severity::Error {
+                finding.indexes = Some((from, last));
+            }
         }
     }
 
@@ -368,7 +392,11 @@ impl Verifying<'_> {
         for id in self.headers.sound.keys().filter(|id| !chain.contains(id)) {
             left(segment_name(*id), "the chain does not need it: it goes at the next open");
         }
-        for id in self.found.indexes.keys().filter(|id| !self.found.segments.contains_key(id)) {
+        // Beside a segment that the chain misses it is no leftover but evidence.
+        let alone = |id: &&SegmentId| {
+            !self.found.segments.contains_key(id) && !members.iter().any(|m| names(m, **id))
+        };
+        for id in self.found.indexes.keys().filter(alone) {
             left(index_name(*id), "an index file without its segment");
         }
         for (name, _) in &self.found.temporary {

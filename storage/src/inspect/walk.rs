@@ -26,15 +26,15 @@ use crate::{
     },
     scan::{HeadAt, Scan, Step as Scanned, Stop},
     state::LogState,
-    verdict::{Row, Verdict},
+    verdict::Verdict,
 };
 
 /// What the walk meets, in the order of the file.
 pub(crate) enum Event<'a> {
     /// The first batch of the segment.
-    State(Box<LogState>),
+    State(&'a HeadAt, Box<LogState>),
     /// A valid batch or marker.
-    Batch(&'a HeadAt, &'a [Step]),
+    Batch(&'a HeadAt, &'a [u8], &'a [Step]),
     /// A batch that was durable, with a valid head and bad bodies.
     BadBody(BadBody<'a>),
     /// Bytes that were durable and hold no valid batch.
@@ -71,13 +71,11 @@ pub(crate) struct Ending {
     /// Where the batches end.
     pub(crate) x: u64,
     pub(crate) verdict: Verdict,
-    /// The row of the table; None where the end was stated by the successor.
-    pub(crate) row: Option<Row>,
     pub(crate) evidence: Evidence,
     /// Bytes that a batch at X, or one found beyond it, takes: what an open goes on without.
     pub(crate) dropped: u64,
-    /// Valid heads beyond X.
-    pub(crate) beyond: u64,
+    /// Valid heads behind X.
+    pub(crate) behind: u64,
     /// Sequence of the last batch.
     pub(crate) seq: u64,
 }
@@ -92,7 +90,8 @@ pub(crate) fn walk(
 ) -> Result<(Ending, Promises)> {
     let seq = place.first_seq();
     let scan = Scan::new(place.file, place.frame, BATCHES_AT, seq);
-    let walk = Walk { place, begun: false, vow: false, promises: Promises::default(), each };
+    let walk =
+        Walk { place, begun: false, vow: false, promises: Promises::default(), reread: None, each };
     walk.run(scan)
 }
 
@@ -102,14 +101,16 @@ struct Walk<'a, 'e> {
     /// The last batch changed a promise and its marker has not come yet.
     vow: bool,
     promises: Promises,
+    /// The last place that was read a second time.
+    reread: Option<u64>,
     each: &'e mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 }
 
 /// Where to go on: the offset, and the sequence before the batch there.
 type GoOn = (u64, u64);
 
-impl Walk<'_, '_> {
-    fn run(mut self, mut scan: Scan<'_>) -> Result<(Ending, Promises)> {
+impl<'a> Walk<'a, '_> {
+    fn run(mut self, mut scan: Scan<'a>) -> Result<(Ending, Promises)> {
         loop {
             let here = scan.offset;
             let (step, bytes) = scan.next().map_err(|e| self.place.io(e))?;
@@ -134,6 +135,13 @@ impl Walk<'_, '_> {
             let seq = scan.seq.wrapping_add(1);
             let suspect = Suspect { x: here, zero_head, seq, begun: self.begun, vow: self.vow };
             let judged = self.place.judge(suspect)?;
+            if judged.verdict == Verdict::Corrupt && self.reread != Some(here) {
+                // A live writer may have been at it. What states these bytes durable was written
+                // after them, so they are whole by now, or damaged.
+                self.reread = Some(here);
+                scan = Scan::new(self.place.file, self.place.frame, here, scan.seq);
+                continue;
+            }
             let go_on = match (judged.verdict, bad) {
                 (Verdict::CleanEnd | Verdict::Unproven, bad) => {
                     let ending = self.judged_ending(here, scan.seq, &judged, bad.map(|b| b.0));
@@ -180,7 +188,7 @@ impl Walk<'_, '_> {
             return match state_of_batch(&at.head, bytes) {
                 Ok(Some(state)) => {
                     self.promises.take_state(&state);
-                    self.tell(Event::State(Box::new(state)))
+                    self.tell(Event::State(at, Box::new(state)))
                 }
                 Ok(None) | Err(_) => {
                     let gap = Gap {
@@ -194,7 +202,7 @@ impl Walk<'_, '_> {
         match steps_of_batch(&at.head, bytes) {
             Ok(steps) if !at.state => {
                 self.vow = self.promises.hear(&steps, at.head.is_marker());
-                self.tell(Event::Batch(at, &steps))
+                self.tell(Event::Batch(at, bytes, &steps))
             }
             Ok(_) | Err(_) => self.tell(Event::Gap(meaningless(at.head.seq))),
         }
@@ -228,7 +236,7 @@ impl Walk<'_, '_> {
             None => self.why_no_head(at.x)?,
         };
         let evidence = judged.evidence;
-        let to = next.map_or(self.place.frame.end, |next| next.offset);
+        let to = next.map_or(self.place.frame.end, |next| next.offset).max(at.x);
         let next_seq = next.map(|next| next.head.seq);
         let gap = Gap { code, from: at.x, to, seq: at.seq, next_seq, evidence, detail };
         // State and markers carry the sequence of the batch before them.
@@ -273,10 +281,9 @@ impl Walk<'_, '_> {
         Ending {
             x,
             verdict: Verdict::CleanEnd,
-            row: None,
             evidence: Evidence::SealedEnd(x),
             dropped: 0,
-            beyond: 0,
+            behind: 0,
             seq,
         }
     }
@@ -285,10 +292,9 @@ impl Walk<'_, '_> {
         let end = judged.beyond.end.max(bad.map_or(0, |at| at.end()));
         Ending {
             verdict: judged.verdict,
-            row: Some(judged.row),
             evidence: judged.evidence,
             dropped: end.saturating_sub(x),
-            beyond: judged.beyond.heads,
+            behind: judged.beyond.heads - u64::from(judged.beyond.here.is_some()),
             ..self.ending(x, seq)
         }
     }

@@ -241,3 +241,35 @@ fn a_call_interrupted_before_it_did_anything_is_made_again() {
     });
     assert_eq!((result.unwrap(), left), (7, 0));
 }
+
+/// Asking is not trying: somebody who takes the lock at that instant must get it.
+#[test]
+fn the_state_of_the_lock_is_told_without_taking_it() {
+    let (dir, disk) = made();
+    let path = dir.path().join("log/LOCK");
+    let other = DiskFs::new(dir.path().join("log"));
+    assert_eq!(other.lock_state(), LockState::Free);
+    let lock = disk.lock().unwrap();
+    assert_eq!(other.lock_state(), LockState::Held(self_portrait().trim().to_owned()));
+    // A full disk: the lock is held and its holder could not write who it is.
+    fs::write(&path, "").unwrap();
+    let nameless = LockState::Held(format!("process {}", std::process::id()));
+    assert_eq!(other.lock_state(), nameless);
+    drop(lock);
+
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let mine = self_portrait();
+    let dead = mine
+        .replace(&format!("process {} ", std::process::id()), &format!("process {} ", child.id()));
+    fs::write(&path, &dead).unwrap();
+    assert_eq!(other.lock_state(), LockState::Stale(dead.trim().to_owned()));
+    // A process that is younger than the lock was given the number of one that is gone.
+    let young = "process 1 on ".to_owned() + mine.split(" on ").nth(1).unwrap();
+    let young = young.split(", since ").next().unwrap().to_owned() + ", since 1 (long ago)";
+    fs::write(&path, &young).unwrap();
+    assert_eq!(other.lock_state(), LockState::Stale(young));
+    let elsewhere = "process 1 on the moon, since 1700000000 (seconds after 1970, UTC)";
+    fs::write(&path, elsewhere).unwrap();
+    assert_eq!(other.lock_state(), LockState::Unknown(elsewhere.to_owned()));
+}

@@ -1,0 +1,284 @@
+//! `dump`: the log row by row, as it was written. Nothing is collected: a log of any size streams.
+
+use std::{io, ops::ControlFlow, path::Path};
+
+use hardlog::{
+    fs::disk::DiskFs,
+    inspect::{self, BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row},
+};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    Ended, Failure,
+    args::{DumpArgs, Format, Value},
+    json, number,
+    out::{Out, Tone},
+    verify,
+};
+
+/// Characters of a payload that are shown where nobody asked for all of them.
+const GLIMPSE: usize = 48;
+
+pub(crate) fn run(args: &DumpArgs, out: &mut Out) -> Ended {
+    let fs = DiskFs::new(&args.dir);
+    let mut options = DumpOptions::default();
+    options.indexes.clone_from(&args.indexes);
+    (options.term, options.segment, options.tail) = (args.term, args.segment, args.tail);
+
+    let mut printer = Printer { args, out, kind: BatchKind::Batch, rows: 0, failed: None };
+    printer.open()?;
+    let report = inspect::dump(&fs, &options, &mut |row| printer.row(&row));
+    let Printer { rows, failed, .. } = printer;
+    if let Some(e) = failed {
+        return Err(Failure::Output(e));
+    }
+    let report = report?;
+    let code = report.outcome().code();
+    close(args, out, (rows, code))?;
+    if out.format == Format::Human {
+        for trouble in &report.troubles {
+            out.line(&format!("  ? {trouble}"))?;
+        }
+    }
+    if let Some(id) = args.segment
+        && report.segments.iter().all(|segment| segment.id != id)
+    {
+        return Err(Failure::Usage(format!("there is no segment {id} in {}", args.dir.display())));
+    }
+    Ok(code)
+}
+
+fn close(args: &DumpArgs, out: &mut Out, (rows, code): (u64, u8)) -> io::Result<()> {
+    let summary = json!({
+        "schema": "wal-tool.dump/1",
+        "exit": code,
+        "dir": args.dir.display().to_string(),
+        "rows": rows,
+    });
+    match out.format {
+        Format::Human => Ok(()),
+        Format::Ndjson => out.object(&summary),
+        Format::Json => {
+            let end = if rows == 0 { "]" } else { "\n]" };
+            out.raw(&format!("{end}, \"exit\": {code}, \"row_count\": {rows}}}\n"))
+        }
+    }
+}
+
+/// Prints rows as they come.
+struct Printer<'a> {
+    args: &'a DumpArgs,
+    out: &'a mut Out,
+    /// Of the last batch: markers and State repeat what is known.
+    kind: BatchKind,
+    rows: u64,
+    failed: Option<io::Error>,
+}
+
+impl Printer<'_> {
+    fn open(&mut self) -> io::Result<()> {
+        if self.out.format != Format::Json {
+            return Ok(());
+        }
+        let dir = json!(self.args.dir.display().to_string());
+        self.out.raw(&format!("{{\"schema\": \"wal-tool.dump/1\", \"dir\": {dir}, \"rows\": ["))
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> ControlFlow<()> {
+        match self.print(row) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                self.failed = Some(e);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn print(&mut self, row: &Row<'_>) -> io::Result<()> {
+        if let Row::Batch(batch) = row {
+            self.kind = batch.kind;
+        }
+        let asked = self.args.batches || self.args.segment.is_some();
+        let hidden = match row {
+            Row::Batch(_) => !self.args.batches,
+            // State and markers repeat what other batches said.
+            Row::Change(..) => !asked && self.kind != BatchKind::Batch,
+            _ => false,
+        };
+        if hidden {
+            return Ok(());
+        }
+        self.rows += 1;
+        match self.out.format {
+            Format::Human => self.human(row),
+            Format::Ndjson => {
+                let object = as_json(row, self.args.value, &self.args.dir);
+                self.out.object(&object)
+            }
+            Format::Json => {
+                let comma = if self.rows == 1 { "" } else { "," };
+                let object = as_json(row, self.args.value, &self.args.dir);
+                self.out.raw(&format!("{comma}\n  {object}"))
+            }
+        }
+    }
+
+    fn human(&mut self, row: &Row<'_>) -> io::Result<()> {
+        match row {
+            Row::Batch(batch) => {
+                let BatchRow { kind, segment, offset, len, sequence, durable, sound, .. } = *batch;
+                let bad = if sound { "" } else { "  BAD BODY" };
+                let text = format!(
+                    "── {} {segment}@{offset:#08x}  sequence {}  durable {}  {} bytes{bad}",
+                    kind.name(),
+                    number::grouped(sequence),
+                    number::grouped(durable),
+                    number::grouped(len)
+                );
+                let text = self.out.toned(Tone::Quiet, &text);
+                self.out.line(&text)
+            }
+            Row::Change(segment, offset, change) => {
+                let text = format!("{:>12}  {segment}@{offset:#08x}  {}", "·", changed(change));
+                self.out.line(&text)
+            }
+            Row::Entry(entry) => self.entry(entry),
+            Row::Damage(finding) => verify::print(finding, &self.args.dir, self.out),
+            _ => Ok(()),
+        }
+    }
+
+    fn entry(&mut self, entry: &EntryRow<'_>) -> io::Result<()> {
+        let EntryRow { id, segment, offset, payload, sound, .. } = *entry;
+        let value = shown(payload, self.args.value);
+        let bad = if sound { String::new() } else { self.out.toned(Tone::Bad, "BAD  ") };
+        let tag = if id.tag == 0 { String::new() } else { format!(" tag {}", id.tag) };
+        self.out.line(&format!(
+            "{:>12}  {segment}@{offset:#08x}  term {}{tag}  {} bytes  {bad}{value}",
+            number::grouped(id.index),
+            id.term,
+            number::grouped(payload.len() as u64),
+        ))
+    }
+}
+
+/// A payload for people.
+fn shown(payload: &[u8], value: Option<Value>) -> String {
+    match value {
+        Some(Value::None) => String::new(),
+        Some(Value::Utf8) => format!("\"{}\"", number::text(payload)),
+        Some(Value::Hex) => number::hex(payload),
+        Some(Value::Base64) => number::base64(payload),
+        None => {
+            let front = payload.get(..GLIMPSE).unwrap_or(payload);
+            let more = if front.len() < payload.len() { "…" } else { "" };
+            format!("\"{}{more}\"", number::text(front))
+        }
+    }
+}
+
+fn changed(change: &ChangeRow) -> String {
+    match change {
+        ChangeRow::HardState(hs) => format!(
+            "hard state: term {}, vote {}, commit {}",
+            hs.term,
+            hs.vote.map_or("none".to_owned(), |vote| format!("n{vote}")),
+            number::grouped(hs.commit)
+        ),
+        ChangeRow::Meta(key, promise, len) => {
+            let class = if *promise { "promise" } else { "ordered" };
+            format!("metadata slot {key} ({class}): {len} bytes")
+        }
+        ChangeRow::TruncateFrom(from) => format!("truncate from {}", number::grouped(*from)),
+        ChangeRow::TrimBefore(first) => format!("trim before {}", number::grouped(*first)),
+        ChangeRow::Reset(first) => format!("reset: go on at {}", number::grouped(*first)),
+        ChangeRow::SnapshotMark(mark) => format!(
+            "snapshot of entry {} (term {}), {}",
+            number::grouped(mark.id.index),
+            mark.id.term,
+            number::size(mark.size)
+        ),
+        ChangeRow::Refill(id) => {
+            format!("refill of entry {} (term {})", number::grouped(id.index), id.term)
+        }
+        ChangeRow::AcknowledgeLoss => "loss acknowledged".to_owned(),
+        _ => "a section this version may skip".to_owned(),
+    }
+}
+
+fn as_json(row: &Row<'_>, value: Option<Value>, dir: &Path) -> Json {
+    match row {
+        Row::Batch(batch) => json!({
+            "row": batch.kind.name(),
+            "segment": batch.segment,
+            "offset": batch.offset,
+            "len": batch.len,
+            "sequence": batch.sequence,
+            "durable": batch.durable,
+            "sound": batch.sound,
+        }),
+        Row::Change(segment, offset, change) => {
+            let mut object = change_json(change);
+            if let Some(fields) = object.as_object_mut() {
+                fields.insert("segment".to_owned(), json!(segment));
+                fields.insert("offset".to_owned(), json!(offset));
+            }
+            object
+        }
+        Row::Entry(entry) => entry_json(entry, value.unwrap_or(Value::Base64)),
+        Row::Damage(finding) => {
+            let mut object = json::finding(finding, dir);
+            if let Some(fields) = object.as_object_mut() {
+                fields.insert("row".to_owned(), json!("damage"));
+            }
+            object
+        }
+        _ => json!({ "row": "unknown" }),
+    }
+}
+
+fn entry_json(entry: &EntryRow<'_>, value: Value) -> Json {
+    let mut object = json!({
+        "row": "entry",
+        "index": entry.id.index,
+        "term": entry.id.term,
+        "tag": entry.id.tag,
+        "segment": entry.segment,
+        "offset": entry.offset,
+        "len": entry.payload.len(),
+        "sound": entry.sound,
+    });
+    let (name, text) = match value {
+        Value::None => return object,
+        Value::Utf8 => ("utf8", String::from_utf8_lossy(entry.payload).into_owned()),
+        Value::Hex => ("hex", number::hex(entry.payload)),
+        Value::Base64 => ("base64", number::base64(entry.payload)),
+    };
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), json!(text));
+    }
+    object
+}
+
+fn change_json(change: &ChangeRow) -> Json {
+    match change {
+        ChangeRow::HardState(hs) => {
+            json!({ "row": "hard state", "term": hs.term, "vote": hs.vote, "commit": hs.commit })
+        }
+        ChangeRow::Meta(key, promise, len) => {
+            json!({ "row": "meta", "key": key, "promise": promise, "len": len })
+        }
+        ChangeRow::TruncateFrom(from) => json!({ "row": "truncate", "from": from }),
+        ChangeRow::TrimBefore(first) => json!({ "row": "trim", "first": first }),
+        ChangeRow::Reset(first) => json!({ "row": "reset", "first": first }),
+        ChangeRow::SnapshotMark(mark) => json!({
+            "row": "snapshot mark",
+            "id": json::id(&mark.id),
+            "size": mark.size,
+            "crc": format!("{:08x}", mark.crc),
+        }),
+        ChangeRow::Refill(id) => json!({ "row": "refill", "id": json::id(id) }),
+        ChangeRow::AcknowledgeLoss => json!({ "row": "loss acknowledged" }),
+        _ => json!({ "row": "unknown" }),
+    }
+}

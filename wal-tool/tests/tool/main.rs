@@ -1,0 +1,34 @@
+//! The program as it is run: exit codes, samples of its output, live logs, and rubbish.
+//!
+//! Directories are made by the engine on the simulated disk, so that they come out the same each
+//! time, and are then laid on the real one.
+
+mod directories;
+mod exits;
+mod live;
+mod rubbish;
+mod samples;
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+/// Runs the tool in `dir`; the arguments are split at spaces.
+fn tool(dir: &Path, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wal-tool"))
+        .args(arguments.split_whitespace())
+        .current_dir(dir)
+        .env_remove("CLICOLOR_FORCE")
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the tool runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("killed by a signal: {output:?}"))
+}
