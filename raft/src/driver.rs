@@ -27,14 +27,11 @@ mod transfer;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use bytes::Bytes;
-use hardlog::{Index, Log, SnapshotMark, Syncer, Ticket};
+use hardlog::{Error as LogError, Index, Log, SnapshotMark, Syncer, Ticket};
 
 use self::transfer::Transfers;
 use crate::{
@@ -100,8 +97,10 @@ pub(crate) struct Driver {
     keep_behind: u64,
     wake: Arc<dyn Fn() + Send + Sync>,
     installed: Arc<AtomicU64>,
+    /// What the log's callback said of a sync that failed.
+    sync_failure: Arc<Mutex<Option<LogError>>>,
     /// A sync failed for now; the log is asked again at the next tick.
-    sync_failed: Arc<AtomicBool>,
+    sync_again: bool,
 }
 
 impl Driver {
@@ -125,7 +124,8 @@ impl Driver {
             keep_behind: parts.keep_behind,
             wake: parts.wake,
             installed: parts.installed,
-            sync_failed: Arc::default(),
+            sync_failure: Arc::default(),
+            sync_again: false,
         }
     }
 
@@ -150,7 +150,7 @@ impl Driver {
 
     pub(crate) fn tick(&mut self, out: &mut Output) {
         self.core.tick();
-        if self.sync_failed.swap(false, Ordering::AcqRel) {
+        if std::mem::take(&mut self.sync_again) {
             self.ask_for_sync(self.log.written());
         }
         self.transfers.retain(&self.core, out);
@@ -216,6 +216,7 @@ impl Driver {
     /// # Errors
     /// What the node cannot go on after: the log failed, or a peer broke the rules.
     pub(crate) fn pump(&mut self, out: &mut Output) -> Result<(), Error> {
+        self.check_sync()?;
         let proof = self.ledger.reached(&self.syncer);
         self.core.durable(proof);
         let Ready { save, send, promises, apply_to, reads, reads_lost, snapshots } =

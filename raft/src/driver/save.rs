@@ -1,6 +1,6 @@
 //! A save becomes one batch of the log, and what follows from it.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use hardlog::{Batch, Error as LogError, Index, Ticket};
 
@@ -95,14 +95,28 @@ impl Driver {
     /// DURABILITY: the sync that covers `ticket`; one serves all that are asked for meanwhile.
     pub(super) fn ask_for_sync(&self, ticket: Ticket) {
         let wake = Arc::clone(&self.wake);
-        let failed = Arc::clone(&self.sync_failed);
+        let failure = Arc::clone(&self.sync_failure);
         self.syncer.notify(ticket, move |result| {
             if let Err(error) = result {
-                tracing::warn!(%error, "a sync failed");
-                failed.store(true, Ordering::Release);
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
             wake();
         });
+    }
+
+    /// Looks whether a sync failed. A full disk is asked again at the next tick; after anything else
+    /// the log has stopped, and so does the node: it would keep silent for ever.
+    pub(super) fn check_sync(&mut self) -> Result<(), Error> {
+        let failure = self.sync_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match failure {
+            None => Ok(()),
+            Some(error @ LogError::Full { .. }) => {
+                tracing::warn!(%error, "a sync failed and is tried again");
+                self.sync_again = true;
+                Ok(())
+            }
+            Some(error) => Err(Error::Log(error)),
+        }
     }
 
     /// The disk is full: as if the node had stopped before this save and started again.

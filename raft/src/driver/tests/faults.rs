@@ -59,6 +59,23 @@ fn a_node_whose_disk_fails_stops_and_answers_nobody() {
 }
 
 #[test]
+fn a_log_that_stops_in_a_sync_stops_the_node_even_if_nothing_is_written_any_more() {
+    // It kept all its promises back and went on following in silence.
+    let (mut rig, leader) = led();
+    let follower = 1 + leader % 3;
+    let disk = rig.machine(follower).disk.clone();
+    rig.propose(leader, "x".to_owned());
+    for message in std::mem::take(&mut rig.wire) {
+        rig.deliver(message);
+    }
+    disk.inject(Fault::from_then_on(When::Mutating(disk.ops()), Effect::Fail(EIO)));
+    rig.sync(follower);
+    rig.sync(follower);
+    let failed = rig.machine(follower).failed.as_ref().expect("it stopped");
+    assert!(matches!(failed, Error::Log(_)), "{failed}");
+}
+
+#[test]
 fn a_disk_that_hangs_ends_the_leadership() {
     let (mut rig, leader) = led();
     rig.propose(leader, "x".to_owned());
