@@ -25,8 +25,8 @@ use crate::{
 
 /// Space prepared ahead of the writer in a segment that began small.
 const AHEAD: u64 = 8 << 20;
-/// Zeros written to a spare between two looks at whether to stop.
-const SPARE_STEP: u64 = 1 << 20;
+/// Zeros written to a spare, and synced, between two looks at how far the writer is.
+pub(crate) const SPARE_STEP: u64 = 1 << 20;
 
 /// Wakes the keeper before its pause is over.
 #[derive(Debug, Default)]
@@ -73,9 +73,18 @@ impl Wake {
     }
 }
 
+/// What the keeper knows from one round to the next.
+struct Seen {
+    /// The activity it saw last, and when.
+    activity: u64,
+    at: Instant,
+    /// A spare in the making; its length is what is filled and synced.
+    spare: Option<Spare>,
+}
+
 /// The keeper's thread. It holds the log only while it works, so that the log can end.
 pub(crate) fn run(wal: &Weak<Wal>) {
-    let mut seen = (0, Instant::now());
+    let mut seen = Seen { activity: 0, at: Instant::now(), spare: None };
     loop {
         let Some(wal) = wal.upgrade() else { return };
         if !wal.wake.wait(wal.options.idle_marker.min(Duration::from_millis(100))) {
@@ -89,29 +98,29 @@ pub(crate) fn run(wal: &Weak<Wal>) {
 }
 
 impl Wal {
-    /// One round of the keeper's work. `seen` is the activity it saw last, and when.
-    fn keep_house(&self, seen: &mut (u64, Instant)) -> Result<()> {
+    /// One round of the keeper's work.
+    fn keep_house(&self, seen: &mut Seen) -> Result<()> {
         self.make_room()?;
         {
             let mut writer = self.writer();
             if writer.halt.is_some() {
                 return Ok(());
             }
-            if writer.activity != seen.0 {
-                *seen = (writer.activity, Instant::now());
+            if writer.activity != seen.activity {
+                (seen.activity, seen.at) = (writer.activity, Instant::now());
             }
             let unsynced = writer.offset - writer.durable_end.min(writer.offset);
             if unsynced > self.options.write_window / 2 {
                 drop(writer);
                 self.sync_and_settle()?;
-            } else if seen.1.elapsed() >= self.options.idle_marker
+            } else if seen.at.elapsed() >= self.options.idle_marker
                 && writer.durable_seq > writer.stated
             {
                 self.marker(&mut writer)?;
             }
         }
         self.fill_ahead()?;
-        self.prepare_spare()?;
+        self.prepare_spare(seen)?;
         let queue = std::mem::take(&mut self.writer().unindexed);
         for (segment, identity, summary) in &queue {
             self.write_index(segment.id(), &encode_index(identity, summary));
@@ -158,41 +167,64 @@ impl Wal {
         }
     }
 
-    /// Makes the file that the next rotation will use.
-    fn prepare_spare(&self) -> Result<()> {
-        let id = {
-            let writer = self.writer();
-            // A segment that is hardly used needs no successor yet.
-            if writer.spare.is_some() || writer.offset < self.options.segment_size / 4 {
-                return Ok(());
+    /// Makes the file that the next rotation will use, in step with the writer: begun when a quarter
+    /// of the segment is used, complete at three quarters, or as soon as the writer pauses. All at
+    /// once it would hold up every sync for as long as the disk takes to write a whole segment.
+    fn prepare_spare(&self, seen: &mut Seen) -> Result<()> {
+        let Some(due) = self.spare_due(seen.at.elapsed() >= self.options.idle_marker) else {
+            return Ok(());
+        };
+        let mut half = match seen.spare.take() {
+            Some(half) => half,
+            None => self.begin_spare()?,
+        };
+        let len = self.options.segment_size;
+        while half.len < due && !self.wake.is_stopped() {
+            let to = len.min(half.len + SPARE_STEP);
+            // DURABILITY: for speed only: the zeros are on disk before batches replace them. Step
+            // by step, so that no sync of batches waits behind more than one step.
+            let filled = fill(&*half.file, half.len, to).and_then(|()| half.file.sync());
+            if let Err(e) = filled {
+                let _ = self.fs.unlink(Dir::Tmp, &half.name);
+                let path = self.root().join(Dir::Tmp.name()).join(&half.name);
+                return Err(Error::io("prepare", path, e));
             }
-            writer.segment.id() + 1
-        };
-        let name = format!("spare-{}", segment_name(id));
+            half.len = to;
+        }
+        if half.len == len {
+            self.writer().spare = Some(half);
+        } else {
+            seen.spare = Some(half);
+        }
+        Ok(())
+    }
+
+    /// How much of a spare should be made by now; None where none is needed yet.
+    fn spare_due(&self, idle: bool) -> Option<u64> {
+        let writer = self.writer();
+        let size = self.options.segment_size;
+        // A segment that is hardly used needs no successor yet.
+        let used = writer.offset.checked_sub(size / 4).filter(|_| writer.spare.is_none())?;
+        Some(if idle { size } else { (2 * used).min(size) })
+    }
+
+    /// An empty file in `tmp/` that will be a spare.
+    fn begin_spare(&self) -> Result<Spare> {
+        let name = format!("spare-{}", segment_name(self.writer().segment.id() + 1));
         let path = self.root().join(Dir::Tmp.name()).join(&name);
-        let wrap = |op| {
-            let path = path.clone();
-            move |e| Error::io(op, path, e)
-        };
         // DURABILITY: names in tmp/ need no directory sync; the next open removes what is left there.
         let _ = self.fs.unlink(Dir::Tmp, &name);
-        let file = self.fs.create(Dir::Tmp, &name).map_err(wrap("create"))?;
-        let len = self.options.segment_size;
-        let filled = file.allocate(len).and_then(|()| {
-            let mut at = 0;
-            while at < len && !self.wake.is_stopped() {
-                fill(&*file, at, len.min(at + SPARE_STEP))?;
-                at += SPARE_STEP;
-            }
-            // DURABILITY: for speed only: the zeros are on disk before batches replace them.
-            if self.wake.is_stopped() { Ok(()) } else { file.sync() }
+        let made = self.fs.create(Dir::Tmp, &name).and_then(|file| {
+            file.allocate(self.options.segment_size)?;
+            Ok(file)
         });
-        if let Err(e) = filled {
-            let _ = self.fs.unlink(Dir::Tmp, &name);
-            return Err(wrap("prepare")(e));
+        match made {
+            Ok(file) => Ok(Spare { name, file, len: 0 }),
+            Err(e) => {
+                let _ = self.fs.unlink(Dir::Tmp, &name);
+                Err(Error::io("create", path, e))
+            }
         }
-        self.writer().spare = Some(Spare { name, file, len });
-        Ok(())
     }
 
     /// Writes the index files of all segments sealed since the last time.

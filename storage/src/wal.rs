@@ -27,7 +27,7 @@ use crate::{
     error::{Error, Result},
     fs::{Fs, SyncPoint},
     index::{Map, Summary, file::Identity},
-    keeper::Wake,
+    keeper::{SPARE_STEP, Wake},
     meaning::{Step, place, plan, resolve_trims, steps_of_ops},
     metrics,
     options::Options,
@@ -310,6 +310,9 @@ impl Wal {
         };
         self.keep(writer, kept);
         writer.version = version;
+        if end / SPARE_STEP > writer.offset / SPARE_STEP {
+            self.wake.now();
+        }
         writer.offset = end;
         writer.activity += 1;
         self.publish(&writer.version);
