@@ -10,7 +10,8 @@ use crate::{
     state::LogState,
 };
 
-/// Encodes `ops` with an empty head, which [`seal`] fills in once the place is known.
+/// Encodes `ops` with an empty head, which [`seal`] fills in once the place is known. The buffer has
+/// room for the zero head that is written behind it.
 ///
 /// # Errors
 /// `TooLarge` when the batch would be longer than `max` bytes.
@@ -19,7 +20,7 @@ pub(crate) fn encode(ops: &[Op<'_>], max: u64) -> Result<Vec<u8>> {
     if len > max {
         return Err(Error::TooLarge { len, max });
     }
-    let mut out = Encoder::with_capacity(usize::try_from(len).expect("bounded by max"));
+    let mut out = Encoder::with_capacity(usize::try_from(len).expect("bounded by max") + HEAD_LEN);
     for op in ops {
         out.op(op);
     }
