@@ -55,6 +55,7 @@ mod format_examples;
 pub mod fs;
 pub mod hard_state;
 mod header;
+mod heads;
 mod index;
 pub mod inspect;
 mod keeper;

@@ -2,15 +2,17 @@
 //!
 //! Above: `reader`. Below: `batch`. Pure. The hops trust nothing but their bounds: lengths that lead
 //! astray end in [`Found::Lost`], never in a wrong entry, since the head that names the entry is
-//! checked (heads up to 4 KiB on every read) and so is the payload (always).
+//! checked (heads up to 4 KiB whenever they are looked at) and so is the payload (always).
 
 use crate::{
-    batch::{HEAD_LEN, Head, Run, Section, Sections, marker_at},
+    batch::{HEAD_LEN, Head, Run, SECTION_LEN, Section, Sections, marker_at},
     entry::{EntryId, Index},
 };
 
 /// Heads longer than this are checked once, when the segment is read whole, not on every read.
 const CHECKED_HEAD_MAX: usize = 4096;
+/// Bytes of an Entries section in front of its table.
+const RUN_LEN: usize = 32;
 
 /// A piece of a segment file.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,12 @@ pub(crate) struct RunAt<'a> {
     pub(crate) batch: u64,
     /// End of the batch.
     pub(crate) end: u64,
+    /// Whether the run is all that the batch holds, and its head was checked.
+    pub(crate) alone: bool,
+    /// Where the run's table begins, counted from the start of the batch.
+    pub(crate) table: usize,
+    /// Where to look for the entry behind the run's last: in this batch, or in the next.
+    pub(crate) after: u64,
 }
 
 impl RunAt<'_> {
@@ -86,11 +94,15 @@ pub(crate) fn find(piece: Piece<'_>, mut offset: u64, index: Index) -> Found<'_>
         let Some(bytes) = rest.get(..head.head_len()) else {
             return Found::More { offset, len: head.head_len() };
         };
-        if let Some(run) = run_with(&head, bytes, index) {
+        if let Some((run, left)) = run_with(&head, bytes, index) {
             let known = head.head_len() > CHECKED_HEAD_MAX || head.check(bytes, piece.salt, offset);
             let end = offset + head.len() as u64;
+            let table = head.head_len() - left - run.table().len();
+            let after = if left == 0 { end } else { offset };
+            let begins = table == HEAD_LEN + SECTION_LEN + RUN_LEN;
+            let alone = begins && left == 0 && head.head_len() <= CHECKED_HEAD_MAX;
             return if known {
-                Found::Run(RunAt { run, batch: offset, end })
+                Found::Run(RunAt { run, batch: offset, end, alone, table, after })
             } else {
                 Found::Lost { offset }
             };
@@ -104,13 +116,15 @@ fn tail(piece: Piece<'_>, offset: u64, len: usize) -> Option<&[u8]> {
     piece.bytes.get(at..).filter(|rest| rest.len() >= len)
 }
 
-/// The last run of a batch that holds `index`: a batch may drop what it brought itself.
-fn run_with<'a>(head: &Head, bytes: &'a [u8], index: Index) -> Option<Run<'a>> {
+/// The last run of a batch that holds `index`: a batch may drop what it brought itself. And how many
+/// bytes of sections follow it.
+fn run_with<'a>(head: &Head, bytes: &'a [u8], index: Index) -> Option<(Run<'a>, usize)> {
     let mut found = None;
-    for section in Sections::of(head, bytes) {
+    let mut sections = Sections::of(head, bytes);
+    while let Some(section) = sections.next() {
         match section.ok()? {
             Section::Entries(run) if run.first.index <= index && index <= run.last() => {
-                found = Some(run);
+                found = Some((run, sections.left()));
             }
             _ => {}
         }

@@ -6,6 +6,8 @@
 //! INVARIANT: one call, and one iterator, reads one published version: never old entries followed
 //! by new ones. The bytes of a version never change on disk, and its files stay open.
 
+mod entries;
+
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
@@ -16,17 +18,22 @@ use crate::{
     error::{Damage, Error, Evidence, Reason, Result},
     fs::read_full,
     hard_state::HardState,
+    heads::Table,
     index::Stretch,
-    lookup::{Found, Payload, Piece, find, find_refill},
+    lookup::{Found, Payload, Piece, RunAt, find, find_refill},
     metrics,
     options::OnDamage,
     segment::Segment,
     wal::{Version, Wal},
 };
 
+pub use entries::Entries;
+
 /// First read of a positioned `at`: a row of small batches, or the head of a large one.
 const PROBE: usize = 8 << 10;
-/// Reads of an iterator.
+/// One in so many reads of a map keeps the batch's table.
+const KEPT_OF_MAP: u64 = 4;
+/// Reads of an iterator, and what a read may always take.
 const STRIDE: usize = 256 << 10;
 /// What an entry counts besides its payload in [`LogReader::live_bytes`]: index and term.
 const ENTRY_OVERHEAD: u64 = 16;
@@ -151,7 +158,6 @@ impl LogReader {
             end,
             budget: max_bytes,
             first: true,
-            region: None,
             run: None,
         }
     }
@@ -209,15 +215,28 @@ struct Region {
 
 impl Region {
     fn piece<'a>(&'a self, segment: &Segment) -> Piece<'a> {
-        Piece { bytes: &self.bytes, base: self.base, salt: segment.header.salt }
+        piece(&self.bytes, self.base, segment)
+    }
+
+    fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
     }
 
     /// The bytes at `place`, if they lie here.
     fn slice(&self, place: &Range<u64>) -> Option<Bytes> {
-        let from = usize::try_from(place.start.checked_sub(self.base)?).ok()?;
-        let to = usize::try_from(place.end - self.base).ok()?;
-        (to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+        slice(&self.bytes, self.base, place)
     }
+}
+
+fn piece<'a>(bytes: &'a [u8], base: u64, segment: &Segment) -> Piece<'a> {
+    Piece { bytes, base, salt: segment.header.salt }
+}
+
+/// The bytes at `place` of the file, of which `bytes` begin at `base`.
+fn slice(bytes: &Bytes, base: u64, place: &Range<u64>) -> Option<Bytes> {
+    let from = usize::try_from(place.start.checked_sub(base)?).ok()?;
+    let to = usize::try_from(place.end.checked_sub(base)?).ok()?;
+    (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
 }
 
 impl Wal {
@@ -229,11 +248,17 @@ impl Wal {
         let Some(stretch) = version.map.find(index, version.state.next) else {
             return Err(hole(self, index));
         };
-        let segment = &stretch.segment;
-        let (region, payload) = match self.in_memory(&stretch, index) {
-            Some(found) => found,
-            None => self.on_disk(segment, &stretch, index)?,
-        };
+        let segment = &**stretch.segment;
+        if let Some((payload, bytes)) = self.in_memory(&stretch, index) {
+            return match bytes {
+                Some(bytes) => self.checked(segment, &payload, bytes),
+                None => self.read_payload(segment, &payload),
+            };
+        }
+        if let Some(payload) = self.in_heads(&stretch, index) {
+            return self.read_payload(segment, &payload);
+        }
+        let (region, payload) = self.on_disk(segment, &stretch, index)?;
         match region.slice(&payload.place) {
             Some(bytes) => self.checked(segment, &payload, bytes),
             None => self.read_payload(segment, &payload),
@@ -241,39 +266,62 @@ impl Wal {
     }
 
     /// From the map or from the recent batches.
-    fn in_memory(&self, stretch: &Stretch, index: Index) -> Option<(Region, Payload)> {
-        let segment = &stretch.segment;
-        let located = |region: Region, offset| match find(region.piece(segment), offset, index) {
-            Found::Run(run) => {
-                let payload = run.payload(index);
-                Some((region, payload))
-            }
-            Found::More { .. } | Found::Lost { .. } => None,
-        };
-        let from = u64::from(stretch.row.offset);
+    fn in_memory(&self, stretch: &Stretch<'_>, index: Index) -> Option<(Payload, Option<Bytes>)> {
+        let segment = stretch.segment;
         if let Some(map) = segment.mapped() {
-            return located(Region { bytes: map.clone(), base: 0 }, from);
+            let payload = self.in_map(map, stretch, index)?;
+            let bytes = slice(map, 0, &payload.place);
+            return Some((payload, bytes));
         }
-        let end = stretch.end.map_or(u64::MAX, u64::from);
+        let (from, end) = (u64::from(stretch.row.offset), stretch.end.map_or(u64::MAX, u64::from));
         self.recent().find(segment.id(), (from, end), |kept| {
-            located(Region { bytes: kept.bytes.clone(), base: kept.offset }, kept.offset)
+            let piece = piece(&kept.bytes, kept.offset, segment);
+            let Found::Run(run) = find(piece, kept.offset, index) else { return None };
+            let payload = run.payload(index);
+            let bytes = slice(&kept.bytes, kept.offset, &payload.place);
+            Some((payload, bytes))
         })
+    }
+
+    fn in_map(&self, map: &[u8], stretch: &Stretch<'_>, index: Index) -> Option<Payload> {
+        if let Some(payload) = self.in_heads(stretch, index) {
+            return Some(payload);
+        }
+        let offset = u64::from(stretch.row.offset);
+        let Found::Run(run) = find(piece(map, 0, stretch.segment), offset, index) else {
+            return None;
+        };
+        // Not each: where reads are spread over more than the tables can hold, keeping costs more
+        // than it brings; where they are not, a batch's turn soon comes.
+        if index.is_multiple_of(KEPT_OF_MAP) {
+            self.keep_head(stretch, &run);
+        }
+        Some(run.payload(index))
+    }
+
+    /// From the table of a large batch that was read and checked before: spares a read.
+    fn in_heads(&self, stretch: &Stretch<'_>, index: Index) -> Option<Payload> {
+        if span(stretch) <= PROBE {
+            return None;
+        }
+        let key = (stretch.segment.id(), u64::from(stretch.row.offset));
+        self.heads.payload(key, index)
     }
 
     /// By position: one read for small batches, two for large ones.
     fn on_disk(
         &self,
         segment: &Segment,
-        stretch: &Stretch,
+        stretch: &Stretch<'_>,
         index: Index,
     ) -> Result<(Region, Payload)> {
         let mut offset = u64::from(stretch.row.offset);
-        let span = stretch.end.map_or(PROBE, |end| (end - stretch.row.offset) as usize);
-        let mut len = span.min(PROBE);
+        let mut len = span(stretch).min(PROBE);
         loop {
             let region = self.region(segment, offset, len)?;
             match find(region.piece(segment), offset, index) {
                 Found::Run(run) => {
+                    self.keep_head(stretch, &run);
                     let payload = run.payload(index);
                     return Ok((region, payload));
                 }
@@ -284,6 +332,13 @@ impl Wal {
                     return Err(self.damage(segment, offset, index, Reason::BatchHead));
                 }
             }
+        }
+    }
+
+    /// Keeps the table of a large batch that begins a row.
+    fn keep_head(&self, stretch: &Stretch<'_>, run: &RunAt<'_>) {
+        if span(stretch) > PROBE && run.alone && run.batch == u64::from(stretch.row.offset) {
+            self.heads.put((stretch.segment.id(), run.batch), Table::of(run));
         }
     }
 
@@ -348,168 +403,7 @@ impl Wal {
     }
 }
 
-/// Iterator over entries; see [`LogReader::entries`]. Ends after the first error.
-#[derive(Debug)]
-pub struct Entries {
-    wal: Arc<Wal>,
-    version: Arc<Version>,
-    next: Index,
-    end: Index,
-    budget: u64,
-    first: bool,
-    /// Bytes read last, and of which segment.
-    region: Option<(u64, Region)>,
-    run: Option<Cursor>,
-}
-
-/// Where an iterator stands inside a run of entries.
-#[derive(Debug)]
-struct Cursor {
-    segment: Arc<Segment>,
-    region: Region,
-    table: Bytes,
-    first: EntryId,
-    /// Offset in the file of the run's part of the bodies.
-    body: u64,
-    /// One past the last index that counts here.
-    next: Index,
-}
-
-impl Cursor {
-    fn payload(&self, index: Index) -> Payload {
-        let i = usize::try_from(index - self.first.index).expect("an index of the run");
-        let row = |i: usize| {
-            let row = &self.table[i * 8..i * 8 + 8];
-            let word =
-                |at: usize| u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
-            (u64::from(word(0)), word(4))
-        };
-        let (end, crc) = row(i);
-        let start = if i == 0 { 0 } else { row(i - 1).0 };
-        let place = self.body + start..self.body + end;
-        Payload { id: EntryId { index, ..self.first }, place, crc }
-    }
-}
-
-impl Entries {
-    fn step(&mut self) -> Result<Entry> {
-        inside(&self.version, self.next)?;
-        if let Some((segment, offset)) = self.version.map.refilled(self.next) {
-            return self.wal.read_refill(&segment, u64::from(offset), self.next);
-        }
-        if self.run.as_ref().is_none_or(|run| self.next >= run.next) {
-            self.run = Some(self.locate()?);
-        }
-        let Some(run) = &self.run else { return Err(hole(&self.wal, self.next)) };
-        let payload = run.payload(self.next);
-        match run.region.slice(&payload.place) {
-            Some(bytes) => self.wal.checked(&run.segment, &payload, bytes),
-            None => Err(self.wal.bad_payload(&run.segment, &payload)),
-        }
-    }
-
-    /// The run that holds the next entry, with its whole batch in memory.
-    fn locate(&mut self) -> Result<Cursor> {
-        let index = self.next;
-        let Some(stretch) = self.version.map.find(index, self.version.state.next) else {
-            return Err(hole(&self.wal, index));
-        };
-        let segment = Arc::clone(&stretch.segment);
-        let from = u64::from(stretch.row.offset);
-        if let Some(map) = segment.mapped() {
-            let region = Region { bytes: map.clone(), base: 0 };
-            if let Some(cursor) = cursor(&segment, &region, from, &stretch, index) {
-                return Ok(cursor);
-            }
-        }
-        let end = stretch.end.map_or(u64::MAX, u64::from);
-        let recent = self.wal.recent().find(segment.id(), (from, end), |kept| {
-            let region = Region { bytes: kept.bytes.clone(), base: kept.offset };
-            cursor(&segment, &region, kept.offset, &stretch, index)
-        });
-        match recent {
-            Some(cursor) => Ok(cursor),
-            None => self.locate_on_disk(&segment, &stretch, index),
-        }
-    }
-
-    fn locate_on_disk(
-        &mut self,
-        segment: &Arc<Segment>,
-        stretch: &Stretch,
-        index: Index,
-    ) -> Result<Cursor> {
-        let from = u64::from(stretch.row.offset);
-        if let Some((_, region)) =
-            self.region.as_ref().filter(|(id, r)| *id == segment.id() && r.base <= from)
-            && let Some(cursor) = cursor(segment, region, from, stretch, index)
-        {
-            return Ok(cursor);
-        }
-        let (mut offset, mut len) = (from, STRIDE);
-        loop {
-            let region = self.wal.region(segment, offset, len)?;
-            let (at, need) = match find(region.piece(segment), offset, index) {
-                Found::Run(run) => {
-                    (run.batch, usize::try_from(run.end - run.batch).unwrap_or(STRIDE))
-                }
-                Found::More { offset, len } => (offset, len),
-                Found::Lost { offset } => {
-                    return Err(self.wal.damage(segment, offset, index, Reason::BatchHead));
-                }
-            };
-            if let Some(cursor) = cursor(segment, &region, offset, stretch, index) {
-                self.region = Some((segment.id(), region));
-                return Ok(cursor);
-            }
-            if at == offset && need <= len {
-                return Err(self.wal.damage(segment, offset, index, Reason::BatchHead));
-            }
-            (offset, len) = (at, need.max(STRIDE));
-        }
-    }
-}
-
-/// The run that holds `index`, if its whole batch lies in `region`.
-fn cursor(
-    segment: &Arc<Segment>,
-    region: &Region,
-    offset: u64,
-    stretch: &Stretch,
-    index: Index,
-) -> Option<Cursor> {
-    let Found::Run(found) = find(region.piece(segment), offset, index) else { return None };
-    let here = region.base + region.bytes.len() as u64;
-    (found.end <= here).then(|| Cursor {
-        segment: Arc::clone(segment),
-        table: region.bytes.slice_ref(found.run.table()),
-        region: region.clone(),
-        first: found.run.first,
-        body: found.batch + found.run.body as u64,
-        next: (found.run.last() + 1).min(stretch.next),
-    })
-}
-
-impl Iterator for Entries {
-    type Item = Result<Entry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.next >= self.end {
-            return None;
-        }
-        let result = self.step();
-        match &result {
-            Err(_) => self.end = self.next,
-            Ok(entry) => {
-                let len = entry.payload.len() as u64;
-                if !std::mem::take(&mut self.first) && len > self.budget {
-                    self.end = self.next;
-                    return None;
-                }
-                self.budget = self.budget.saturating_sub(len);
-                self.next += 1;
-            }
-        }
-        Some(result)
-    }
+/// Bytes from the beginning of a row to that of the next.
+fn span(stretch: &Stretch<'_>) -> usize {
+    stretch.end.map_or(usize::MAX, |end| (end - stretch.row.offset) as usize)
 }

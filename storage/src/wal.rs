@@ -26,6 +26,7 @@ use crate::{
     entry::LogId,
     error::{Error, Result},
     fs::{Fs, SyncPoint},
+    heads::Heads,
     index::{Map, Summary, file::Identity},
     keeper::{SPARE_STEP, Wake},
     meaning::{Step, place, plan, resolve_trims, steps_of_ops},
@@ -116,6 +117,8 @@ pub(crate) struct Wal {
     writer: Mutex<Writer>,
     published: RwLock<Arc<Version>>,
     recent: Mutex<Recent>,
+    /// Heads of large batches, for reads by position.
+    pub(crate) heads: Heads,
     pub(crate) watermark: Watermark,
     pub(crate) wake: Wake,
     pub(crate) scrub_wake: Wake,
@@ -144,6 +147,7 @@ impl Wal {
     ) -> Self {
         let snapshots = SnapshotStore::new(Arc::clone(&fs), log_id, &options);
         let published = RwLock::new(Arc::clone(&writer.version));
+        let heads = Heads::new(usize::try_from(options.recent_max / 2).unwrap_or(usize::MAX));
         Self {
             snapshots,
             watermark: Watermark::new(writer.durable_seq),
@@ -154,6 +158,7 @@ impl Wal {
             writer: Mutex::new(writer),
             published,
             recent: Mutex::new(recent),
+            heads,
             wake: Wake::default(),
             scrub_wake: Wake::default(),
             callbacks: Once::new(),

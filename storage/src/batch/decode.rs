@@ -124,13 +124,15 @@ impl<'a> Run<'a> {
 
     /// Where the payload of the `i`th entry lies in the batch, and its CRC.
     pub(crate) fn payload(&self, i: u32) -> (std::ops::Range<usize>, u32) {
-        let row = |i: u32| {
-            let at = i as usize * 8;
-            (LE::read_u32(&self.table[at..at + 4]), LE::read_u32(&self.table[at + 4..at + 8]))
-        };
-        let (end, crc) = row(i);
-        let start = if i == 0 { 0 } else { row(i - 1).0 };
+        let (end, crc) = self.row(i);
+        let start = if i == 0 { 0 } else { self.row(i - 1).0 };
         (self.body + start as usize..self.body + end as usize, crc)
+    }
+
+    /// End offset in the run's part of the bodies, and CRC, of the `i`th entry.
+    pub(crate) fn row(&self, i: u32) -> (u32, u32) {
+        let at = i as usize * 8;
+        (LE::read_u32(&self.table[at..at + 4]), LE::read_u32(&self.table[at + 4..at + 8]))
     }
 
     /// Bytes of all payloads.
@@ -140,15 +142,12 @@ impl<'a> Run<'a> {
 
     /// Whether the ends never go back and stay within the bodies; their sum.
     fn bodies_len(&self) -> Option<u32> {
-        let mut at = 0;
-        for row in self.table.as_chunks::<8>().0 {
-            let end = LE::read_u32(&row[..4]);
-            if end < at {
-                return None;
-            }
-            at = end;
-        }
-        Some(at)
+        let rows = self.table.as_chunks::<8>().0;
+        let end = |row: &[u8; 8]| LE::read_u32(&row[..4]);
+        // Each read of an entry comes by here: without an early way out this is vector code.
+        let pairs = rows.iter().zip(rows.iter().skip(1));
+        let ordered = pairs.fold(true, |ordered, (a, b)| ordered & (end(a) <= end(b)));
+        ordered.then(|| rows.last().map_or(0, end))
     }
 }
 
@@ -226,6 +225,11 @@ impl<'a> Sections<'a> {
         let sections = bytes.get(HEAD_LEN..head.head_len()).unwrap_or_default();
         let body = head.head_len();
         Self { sections, body, end: body + head.body_len as usize }
+    }
+
+    /// Bytes of the sections that have not been yielded yet.
+    pub(crate) const fn left(&self) -> usize {
+        self.sections.len()
     }
 
     fn step(&mut self) -> Option<Section<'a>> {

@@ -337,3 +337,23 @@ proptest! {
         prop_assert!(decode(&bytes).is_none() || fits);
     }
 }
+
+#[test]
+fn a_row_is_found_wherever_it_stands_between_its_neighbours() {
+    for shape in [[1, 1, 1], [1, 50, 3], [900, 1, 1], [1, 1, 4000]] {
+        for count in 1..40usize {
+            let steps = shape.iter().cycle().take(count);
+            let firsts = steps.scan(10, |at, step| {
+                let first = *at;
+                *at += step;
+                Some(first)
+            });
+            let rows: Vec<Row> = firsts.map(|first| Row { first, offset: 0, bytes: 0 }).collect();
+            let end = rows.last().expect("at least one").first + 5;
+            for index in 0..end {
+                let expected = rows.partition_point(|row| row.first <= index).checked_sub(1);
+                assert_eq!(super::row_of(&rows, index), expected, "{index} in {rows:?}");
+            }
+        }
+    }
+}
