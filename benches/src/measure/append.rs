@@ -1,6 +1,8 @@
 //! Writes: append and sync by one writer, batches, appends without a sync, and the worst of them
 //! while segments change.
 
+use std::time::Duration;
+
 use hardlog::{Log, Options};
 
 use super::Plan;
@@ -13,6 +15,9 @@ use crate::{
 
 /// Bytes of the raw file: as much as a segment.
 const RAW_LEN: u64 = 64 << 20;
+
+/// Batches of a round of buffered appends: all rounds fit one segment.
+const BUFFERED: usize = 140;
 
 /// What one writer does, again and again.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +56,30 @@ impl Pair {
             joined: payload.repeat(shape.count),
             payload,
         }
+    }
+
+    /// A pair whose log stands at the beginning of a segment that was prepared ahead, as all but the
+    /// first are.
+    fn in_a_spare(dir: &std::path::Path, shape: Shape) -> Self {
+        let mut pair = Self::new(dir, shape);
+        let payload = Dice(9).bytes(64 << 10);
+        let first = pair.log.incarnation();
+        for written in 0.. {
+            if pair.log.incarnation() != first {
+                break;
+            }
+            let batch = entries(pair.log.next_log_index(), 1, &payload);
+            pair.log.append(&batch).expect("a healthy disk");
+            if written % 200 == 199 {
+                pair.log.sync().expect("a healthy disk");
+            }
+            if written == 900 {
+                // While the writer pauses the spare is completed.
+                std::thread::sleep(Duration::from_secs(2));
+            }
+        }
+        pair.log.sync().expect("a healthy disk");
+        pair
     }
 
     /// One durable write of the engine.
@@ -92,7 +121,7 @@ pub fn synced(plan: &Plan) -> Vec<Figure> {
     let mut figures = Vec::new();
     for shape in shapes {
         let dir = plan.scratch();
-        let mut pair = Pair::new(dir.path(), shape);
+        let mut pair = Pair::in_a_spare(dir.path(), shape);
         let _warm = pair.round(10);
         let rounds = (0..plan.rounds).map(|_| pair.round(plan.pick(60, 150)));
         let (engine, raw): (Vec<_>, Vec<_>) = rounds.unzip();
@@ -124,17 +153,17 @@ fn ratio(name: &str, engine: &[Samples], raw: &[Samples], part: f64, target: Tar
 #[must_use]
 pub fn buffered(plan: &Plan) -> Vec<Figure> {
     let dir = plan.scratch();
-    let mut pair = Pair::new(dir.path(), Shape { count: 256, len: PAYLOAD });
+    let mut pair = Pair::in_a_spare(dir.path(), Shape { count: 256, len: PAYLOAD });
     let mut all = (Vec::new(), Vec::new());
     for round in 0..=plan.rounds {
-        let mut both = (Samples::with_capacity(320), Samples::with_capacity(320));
-        for i in 0..320 {
+        let mut both = (Samples::with_capacity(BUFFERED), Samples::with_capacity(BUFFERED));
+        for i in 0..BUFFERED {
             let batch = entries(pair.log.next_log_index(), 256, &pair.payload);
             both.0.time(|| pair.log.append(&batch).map(drop)).expect("a healthy disk");
             both.1.time(|| pair.raw.append(&pair.joined)).expect("a healthy disk");
             // Outside the clock, and before the window of the log is full: what waits for the disk
             // is measured elsewhere.
-            if i % 80 == 79 {
+            if i % 70 == 69 {
                 pair.log.sync().expect("a healthy disk");
                 pair.raw.sync().expect("a healthy disk");
             }

@@ -12,6 +12,7 @@ use hardlog::{Log, Options};
 use super::Plan;
 use crate::{
     data::{self, Content, child, kill, link, say_and_wait, segments},
+    raw::RawFile,
     stats::median,
     table::{Figure, Target, time},
 };
@@ -45,7 +46,8 @@ pub fn open_child(dir: &Path) {
     let mut reads: Vec<f64> = (0..3).map(|_| read_whole(&last).as_secs_f64() * 1e9).collect();
     reads.sort_unstable_by(f64::total_cmp);
     let window = report.window.1 - report.window.0;
-    say_and_wait(&format!("{} {} {grown} {window}", took.as_nanos(), reads[1]));
+    let syncs = bare_syncs(dir).as_secs_f64() * 1e9;
+    say_and_wait(&format!("{} {} {grown} {window} {syncs}", took.as_nanos(), reads[1]));
     drop(log);
 }
 
@@ -68,11 +70,26 @@ fn read_whole(path: &Path) -> Duration {
     started.elapsed()
 }
 
+/// The syncs that an open cannot do without: of the directory, whose names it found; of the new
+/// segment, a mebibyte; of the directory again.
+fn bare_syncs(dir: &Path) -> Duration {
+    let root = fs::File::open(dir).expect("the log's directory");
+    let started = Instant::now();
+    root.sync_all().expect("a healthy disk");
+    let made = RawFile::create(&dir.join("tmp/bare"), 1 << 20).expect("room");
+    fs::rename(dir.join("tmp/bare"), dir.join("bare")).expect("one file system");
+    root.sync_all().expect("a healthy disk");
+    let took = started.elapsed();
+    drop(made);
+    took
+}
+
 /// What a child said of one open.
 struct Opening {
     nanos: f64,
     read: f64,
     kib: f64,
+    syncs: f64,
 }
 
 fn open_once(log: &Path, scratch: &Path, content: Content) -> Opening {
@@ -82,11 +99,13 @@ fn open_once(log: &Path, scratch: &Path, content: Content) -> Opening {
     kill(process).expect("the child dies");
     fs::remove_dir_all(&copy).expect("the copy can be removed");
     let words: Vec<f64> = line.split_whitespace().filter_map(|w| w.parse().ok()).collect();
-    let &[nanos, read, kib, window] = words.as_slice() else { panic!("a child said {line:?}") };
+    let &[nanos, read, kib, window, syncs] = words.as_slice() else {
+        panic!("a child said {line:?}")
+    };
     #[expect(clippy::cast_precision_loss, reason = "some million entries")]
     let expected = content.entries() as f64;
     assert!((window - expected).abs() < 0.5, "{window} of {expected} entries were found");
-    Opening { nanos, read, kib }
+    Opening { nanos, read, kib, syncs }
 }
 
 fn figures(what: &str, rounds: &[Opening], targets: (Target, Target)) -> Vec<Figure> {
@@ -101,6 +120,14 @@ fn figures(what: &str, rounds: &[Opening], targets: (Target, Target)) -> Vec<Fig
             value: beyond,
             unit: "ms",
             target: targets.0,
+        },
+        Figure {
+            name: format!("{what}, beyond that and its syncs"),
+            engine: time(middle(|o| o.nanos)),
+            raw: time(middle(|o| o.read + o.syncs)),
+            value: middle(|o| o.nanos - o.read - o.syncs) / 1e6,
+            unit: "ms",
+            target: Target::Shown,
         },
         Figure {
             name: format!("{what}, memory"),

@@ -12,12 +12,12 @@ use hardlog::{Log, LogReader, Options, ReadMode};
 use super::Plan;
 use crate::{
     data::{Content, Dice, PAYLOAD, segments},
-    stats::median,
+    stats::{Samples, median},
     table::{Figure, Target, time},
 };
 
 /// Reads between two looks at the clock.
-const TURN: usize = 500;
+const TURN: usize = 200;
 
 /// Random `at` and scan of a closed log. Leaves it closed.
 #[must_use]
@@ -32,7 +32,7 @@ pub fn reads(plan: &Plan, log: &Path, content: Content) -> Vec<Figure> {
         }
         let reader = engine.reader();
         all.extend(at(plan, &reader, log, content, mode));
-        all.push(scan(plan, &reader, content, mode));
+        all.push(scan(plan, &reader, log, content, mode));
         drop(reader);
         engine.close().expect("a healthy disk");
     }
@@ -65,14 +65,13 @@ fn at(
     let segment = segments(log).expect("a log")[0].clone();
     // What fits a segment of 64 MiB besides its reserve and the heads, a little less: the first one.
     let one = (60 << 20) / (PAYLOAD as u64 + 16 + 96 / content.batch as u64);
-    let file = fs::File::open(&segment).expect("a segment");
-    let len = file.metadata().expect("an open file").len();
+    let mut bare = Bare::new(&segment, mode);
     let label = if mode == ReadMode::Mapped { "mapped" } else { "positioned" };
     let mut figures = Vec::new();
     for (range, where_) in [(one, "a sealed segment"), (content.entries(), "the whole log")] {
         let mut rounds = Vec::new();
         for round in 0..=plan.rounds {
-            let both = at_round(reader, (&file, len), (range, round as u64), plan.pick(40, 200));
+            let both = at_round(reader, &mut bare, (range, round as u64), plan.pick(200, 1000));
             if round > 0 {
                 rounds.push(both);
             }
@@ -96,49 +95,99 @@ fn at(
     figures
 }
 
-/// Nanoseconds per read of the engine, and per raw pread of as many bytes, in turns.
-#[expect(clippy::cast_precision_loss, reason = "some thousand reads")]
+/// What there is without an engine: a pread, or the checksum of as many bytes in memory.
+enum Bare {
+    File(fs::File, Box<[u8; PAYLOAD]>, u64),
+    Memory(Vec<u8>),
+}
+
+impl Bare {
+    fn new(segment: &Path, mode: ReadMode) -> Self {
+        match mode {
+            ReadMode::Mapped => Self::Memory(fs::read(segment).expect("a segment")),
+            ReadMode::Positioned => {
+                let file = fs::File::open(segment).expect("a segment");
+                let len = file.metadata().expect("an open file").len();
+                Self::File(file, Box::new([0; PAYLOAD]), len)
+            }
+        }
+    }
+
+    fn read(&mut self, place: u64) {
+        let at = |len: u64| place % (len / PAYLOAD as u64) * PAYLOAD as u64;
+        match self {
+            Self::File(file, buf, len) => {
+                let read = file.read_at(&mut buf[..], at(*len)).expect("a healthy disk");
+                assert_eq!(read, PAYLOAD);
+            }
+            Self::Memory(bytes) => {
+                let at = usize::try_from(at(bytes.len() as u64)).expect("within memory");
+                std::hint::black_box(crc32fast::hash(&bytes[at..at + PAYLOAD]));
+            }
+        }
+    }
+}
+
+/// Nanoseconds per read of the engine, and per bare read of as many bytes, in turns: the median turn,
+/// since a turn in which something else got the processor says nothing about a read.
+#[expect(clippy::cast_precision_loss, reason = "some hundred reads")]
 fn at_round(
     reader: &LogReader,
-    (file, len): (&fs::File, u64),
+    bare: &mut Bare,
     (range, seed): (u64, u64),
     turns: usize,
 ) -> (f64, f64) {
     let mut dice = Dice(seed);
-    let mut took = (Duration::ZERO, Duration::ZERO);
-    let mut buf = [0; PAYLOAD];
+    let mut took = (Samples::with_capacity(turns), Samples::with_capacity(turns));
     for _ in 0..turns {
         let places: Vec<u64> = (0..TURN).map(|_| dice.roll()).collect();
-        let started = Instant::now();
-        for place in &places {
-            let entry = reader.at(1 + place % range).expect("a healthy log");
-            assert_eq!(entry.payload.len(), PAYLOAD);
-        }
-        took.0 += started.elapsed();
-        let started = Instant::now();
-        for place in &places {
-            let place = place % (len / PAYLOAD as u64) * PAYLOAD as u64;
-            let read = file.read_at(&mut buf, place).expect("a healthy disk");
-            assert_eq!(read, PAYLOAD);
-        }
-        took.1 += started.elapsed();
+        took.0.time(|| {
+            for place in &places {
+                let entry = reader.at(1 + place % range).expect("a healthy log");
+                assert_eq!(entry.payload.len(), PAYLOAD);
+            }
+        });
+        took.1.time(|| {
+            for place in &places {
+                bare.read(*place);
+            }
+        });
     }
-    let count = (turns * TURN) as f64;
-    (took.0.as_secs_f64() * 1e9 / count, took.1.as_secs_f64() * 1e9 / count)
+    (took.0.percentile(0.5) / TURN as f64, took.1.percentile(0.5) / TURN as f64)
 }
 
-/// Every entry, in order, payloads verified.
+/// Every entry, in order, payloads verified. The median of stretches of some thousand entries, for
+/// the same reason.
 #[expect(clippy::cast_precision_loss, reason = "some million entries")]
-fn scan(plan: &Plan, reader: &LogReader, content: Content, mode: ReadMode) -> Figure {
+fn scan(plan: &Plan, reader: &LogReader, log: &Path, content: Content, mode: ReadMode) -> Figure {
+    const STRETCH: usize = 1 << 11;
     let mut rounds = Vec::new();
+    let mut sums = Samples::default();
+    let bytes = fs::read(&segments(log).expect("a log")[0]).expect("a segment");
     for _ in 0..plan.rounds {
-        let (started, mut count) = (Instant::now(), 0u64);
-        for entry in reader.entries(1..u64::MAX, u64::MAX) {
-            assert_eq!(entry.expect("a healthy log").payload.len(), PAYLOAD);
-            count += 1;
+        let mut took = Samples::default();
+        let mut entries = reader.entries(1..u64::MAX, u64::MAX);
+        let mut count = 0;
+        while count < content.entries() {
+            let read = took.time(|| {
+                let stretch = entries.by_ref().take(STRETCH);
+                stretch.fold(0, |count, entry| {
+                    assert_eq!(entry.expect("a healthy log").payload.len(), PAYLOAD);
+                    count + 1
+                })
+            });
+            assert!(read > 0, "the log ends after {count} entries");
+            count += read;
         }
         assert_eq!(count, content.entries());
-        rounds.push(count as f64 / started.elapsed().as_secs_f64() / 1e6);
+        for stretch in bytes.chunks_exact(STRETCH * PAYLOAD) {
+            sums.time(|| {
+                for payload in stretch.chunks_exact(PAYLOAD) {
+                    std::hint::black_box(crc32fast::hash(payload));
+                }
+            });
+        }
+        rounds.push(STRETCH as f64 * 1e3 / took.percentile(0.5));
     }
     let (value, batch) = (median(rounds), content.batch);
     let (label, target) = match mode {
@@ -149,7 +198,7 @@ fn scan(plan: &Plan, reader: &LogReader, content: Content, mode: ReadMode) -> Fi
     Figure {
         name: format!("scan, {label}, batches of {batch}"),
         engine: time(1e3 / value),
-        raw: "–".into(),
+        raw: time(sums.percentile(0.5) / STRETCH as f64),
         value,
         unit: "M/s",
         target,
