@@ -53,6 +53,8 @@ pub mod error;
 #[cfg(test)]
 mod format_examples;
 pub mod fs;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hard_state;
 mod header;
 mod heads;

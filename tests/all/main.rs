@@ -5,6 +5,7 @@
 //! | `ack` | is nothing acknowledged lost by kills and torn writes, as a rig outside sees it? |
 //! | `compat` | is every format that was ever written still read, by a second reader too? |
 //! | `crash` | what may a power cut, kill -9 or a rotten sector leave, and does the log keep its promises then? |
+//! | `fuzz` | does anything that can stand on a disk make a panic, or more than its limits? |
 //! | `house` | are the house rules kept that no lint knows? |
 //! | `model` | does the executable model of the format hold, and does each of its rules matter? |
 //! | `replay` | do the model's histories hold on the engine, and do the two agree? |
@@ -17,6 +18,8 @@ mod ack;
 mod compat;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
