@@ -1,6 +1,6 @@
 //! What the server needs of the replicated log, and nothing more.
 //!
-//! The layer above is [`crate::connection`]; below is a Raft node (or, in the server's own tests,
+//! The layer above is a connection's exchange; below is a Raft node (or, in the server's own tests,
 //! a stand-in without one). Both calls answer through a callback, which may run on the log's
 //! threads: it must be short and may not call back.
 //!

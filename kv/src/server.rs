@@ -1,6 +1,6 @@
 //! The listener: accepts clients, bounds their number, and knows what all of them share.
 //!
-//! The layer above is the program (`serve`); below is one [`crate::connection`] per client.
+//! The layer above is the program (`serve`); below is one connection per client.
 
 use std::{
     fmt, io,

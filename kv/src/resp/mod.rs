@@ -1,7 +1,7 @@
 //! RESP, the protocol of Redis, versions 2 and 3: requests in, replies out.
 //!
-//! The layer above is [`crate::connection`] (server) and [`crate::client`]; below is nothing, both
-//! halves work on bytes alone.
+//! The layer above is a connection's exchange (server) and [`crate::client`]; below is nothing:
+//! both halves work on bytes alone.
 //!
 //! ```text
 //! request   *2\r\n $3\r\nGET\r\n $1\r\nk\r\n          an array of bulk strings, or an inline line

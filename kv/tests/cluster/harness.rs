@@ -97,10 +97,11 @@ pub(crate) fn info(address: SocketAddr, name: &str) -> Option<String> {
     Some(line.to_owned())
 }
 
-/// Whether a program of Redis is there; says so where it is not.
+/// Whether a program of Redis is there; says so where it is not, and fails where it must be.
 pub(crate) fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
+        assert!(std::env::var_os("HARDLOG_REQUIRE_PROGRAMS").is_none(), "{program} is missing");
         let said = format!("SKIPPED: {program} is not installed (Debian's redis-tools has it)\n");
         std::io::stderr().write_all(said.as_bytes()).unwrap();
     }
