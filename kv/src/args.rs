@@ -64,6 +64,10 @@ pub(crate) struct ServeArgs {
     /// Entries that stay in the log behind a snapshot, for followers that are a little behind
     #[arg(long, default_value_t = 10_000)]
     pub(crate) keep_behind: u64,
+    /// Milliseconds of a tick: a leader that is silent for 15 to 30 of them is replaced, one whose
+    /// disk hangs for 60 steps down
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) tick: u64,
     /// Accept addresses that are not on loopback; nothing is encrypted or authenticated
     #[arg(long)]
     pub(crate) insecure: bool,

@@ -76,6 +76,7 @@ async fn failure(node: Handle) -> String {
 
 fn node_config(args: &ServeArgs) -> NodeConfig {
     let raft = hardlog_raft::Config {
+        tick: Duration::from_millis(args.tick),
         command_bytes_max: COMMAND_MAX as u64,
         // Together with one command they fit a batch of the log, 32 MiB.
         unsaved_bytes_max: u64::from(WRITES_KIB_MAX) << 10,

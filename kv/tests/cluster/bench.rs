@@ -15,7 +15,7 @@ fn redis_benchmark_runs_without_an_error() {
     let runs = [
         ("set,get,incr,mset", "256", "3000", "1"),
         ("set,get,incr,mset", "256", "30000", "16"),
-        ("set", "100000", "1000", "16"),
+        ("set", "30000", "1000", "32"),
     ];
     for (commands, size, count, pipeline) in runs {
         let output = Command::new("redis-benchmark")

@@ -72,7 +72,8 @@ fn write_with_client(
 #[test]
 fn ten_leaders_are_killed_and_every_acknowledged_write_is_on_every_node() {
     let with_redis = has("redis-cli");
-    let mut cluster = TestCluster::start();
+    // Short elections: what the test is about is what happens around them.
+    let mut cluster = TestCluster::start_with(&["--tick=20"]);
     let addresses = cluster.nodes.addresses();
     let stop = AtomicBool::new(false);
     let (redis, (own, counter)) = std::thread::scope(|scope| {
