@@ -369,7 +369,15 @@ impl Wal {
         seal(&mut bytes, Seal { salt, offset: at, seq, durable, marker: true });
         let end = at + bytes.len() as u64;
         bytes.resize(bytes.len() + HEAD_LEN, 0);
-        if at + bytes.len() as u64 > writer.segment.fence() {
+        let (need, size) = (at + bytes.len() as u64, self.options.segment_size);
+        // Where nothing prepares space ahead, a segment that is not full has room for it all the same.
+        while writer.segment.fence() < need && need <= size {
+            if let Err(e) = writer.segment.fill_step(size) {
+                tracing::debug!(error = %e, "no room for a marker");
+                return Ok(false);
+            }
+        }
+        if need > writer.segment.fence() {
             return Ok(false);
         }
         // DURABILITY: no sync here: the marker only adds evidence about what is durable already.

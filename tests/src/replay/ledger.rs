@@ -126,7 +126,7 @@ impl Ledger {
         let mut batch = place.clone();
         if vow {
             // Its marker is the last thing in the write, and begins at a page.
-            batch.end = (place.end - 1) / PAGE * PAGE;
+            batch.end = (place.end.saturating_sub(1) / PAGE * PAGE).max(place.start);
             let marker = Place { start: batch.end, ..place.clone() };
             self.vow_markers.push(marker.clone());
             self.unsynced.push(Statement { durable, place: Some(marker) });

@@ -1,6 +1,7 @@
 //! Each call failing, and a crash before each call: what was there stays, what was promised is there.
 
 use super::{mem::Crash, *};
+use crate::fs::sim::{Model, Rng, SimFs};
 
 const ID: EntryId = EntryId { index: 40, term: 5, tag: 0 };
 
@@ -113,4 +114,48 @@ fn after_a_failed_write_the_writer_only_fails() {
     assert!(matches!(writer.commit(), Err(Error::Poisoned { .. })));
     assert_eq!(fs.calls(), calls + 1, "only the unlink");
     assert_eq!(get(&store, ID).unwrap(), old());
+}
+
+/// The same on the simulated disk, which knows every state: each sector there or not, each name
+/// there or not unless its directory was synced. Returns states judged and what was lost.
+fn sim_losses(omit: Option<SyncPoint>) -> (usize, Vec<String>) {
+    let mut options = Options::new().snapshot_chunk(4096);
+    if let Some(point) = omit {
+        options = options.omit_sync(point);
+    }
+    let fs = SimFs::new(1);
+    fs.make_dirs().unwrap();
+    let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+    put(&SnapshotStore::new(disk.clone(), LOG, &Options::new()), ID, &old());
+    let counts = Arc::new(std::sync::Mutex::new((0, Vec::new())));
+    let (seen, mut rng) = (counts.clone(), Rng::new(1));
+    fs.on_step(move |fs, step| {
+        let mut seen = seen.lock().unwrap();
+        for image in fs.crash_images(Model::Strict, 200, &mut rng) {
+            seen.0 += 1;
+            let after = SnapshotStore::new(Arc::new(image.fs), LOG, &Options::new());
+            if !get(&after, ID).is_ok_and(|bytes| bytes == old() || bytes == new()) {
+                seen.1.push(step.to_string());
+            }
+        }
+    });
+    replace(&SnapshotStore::new(disk, LOG, &options)).unwrap();
+    fs.clear_hook();
+    let mut counts = std::mem::take(&mut *counts.lock().unwrap());
+    for image in fs.crash_images(Model::Strict, 200, &mut Rng::new(2)) {
+        let after = SnapshotStore::new(Arc::new(image.fs), LOG, &Options::new());
+        if !get(&after, ID).is_ok_and(|bytes| bytes == new()) {
+            counts.1.push("after the commit".to_owned());
+        }
+    }
+    counts
+}
+
+#[test]
+fn every_state_of_the_simulated_disk_holds_the_old_or_the_new_one_and_the_new_once_promised() {
+    let (states, lost) = sim_losses(None);
+    assert_eq!(lost, [""; 0]);
+    assert!(states > 200, "{states}");
+    assert!(!sim_losses(Some(SyncPoint::Snapshot)).1.is_empty());
+    assert!(!sim_losses(Some(SyncPoint::SnapshotName)).1.is_empty());
 }
