@@ -181,7 +181,7 @@ fn changed(change: &ChangeRow) -> String {
     match change {
         ChangeRow::HardState(hs) => format!(
             "hard state: term {}, vote {}, commit {}",
-            hs.term,
+            number::grouped(hs.term),
             hs.vote.map_or("none".to_owned(), |vote| format!("n{vote}")),
             number::grouped(hs.commit)
         ),

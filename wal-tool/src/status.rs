@@ -55,7 +55,10 @@ fn human(
     if summary.window.is_some() {
         let vote = hs.vote.map_or("none".to_owned(), |vote| format!("n{vote}"));
         let commit = number::grouped(hs.commit);
-        row("hard state", format!("term {}, vote {vote}, commit {commit}", hs.term))?;
+        row(
+            "hard state",
+            format!("term {}, vote {vote}, commit {commit}", number::grouped(hs.term)),
+        )?;
     }
     row("window", window(report))?;
     if let Some(lost) = summary.maybe_lost {
@@ -94,7 +97,7 @@ fn window(report: &VerifyReport) -> String {
             } else {
                 format!("{} entries", number::grouped(next - first))
             },
-            report.summary.last.map_or("?".to_owned(), |id| id.term.to_string())
+            report.summary.last.map_or("?".to_owned(), |id| number::grouped(id.term))
         ),
         Some((first, _)) => format!("empty; the next entry is {}", number::grouped(first)),
         None => "unknown".to_owned(),

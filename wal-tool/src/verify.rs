@@ -93,7 +93,11 @@ fn heading(report: &VerifyReport) -> String {
     let summary = &report.summary;
     let hs = summary.hard_state;
     let vote = hs.vote.map_or("none".to_owned(), |vote| format!("n{vote}"));
-    let raft = format!("term {}  vote {vote}  commit {}", hs.term, number::grouped(hs.commit));
+    let raft = format!(
+        "term {}  vote {vote}  commit {}",
+        number::grouped(hs.term),
+        number::grouped(hs.commit)
+    );
     let says = match summary.window {
         Some((first, next)) if first < next => {
             format!("{raft}  log {}", number::span((first, next - 1)))
@@ -175,7 +179,7 @@ pub(crate) fn print(finding: &Finding, dir: &Path, out: &mut Out) -> io::Result<
         let noun = if span.0 == span.1 { "entry" } else { "entries" };
         line.push_str(&format!("  {noun} {}", number::span(span)));
         if let Some(term) = finding.term {
-            line.push_str(&format!(" (term {term})"));
+            line.push_str(&format!(" (term {})", number::grouped(term)));
         }
     }
     if !finding.detail.is_empty() {

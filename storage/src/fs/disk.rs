@@ -363,6 +363,7 @@ fn by_portrait(text: String) -> LockState {
     }
     let read = |path: &str| fs::read_to_string(path).ok();
     let started = read(&format!("/proc/{}/stat", who.pid))
+        .filter(|process| !holder::is_ended(process))
         .map(|process| holder::started(&process, &read("/proc/stat").unwrap_or_default()));
     match started {
         None => LockState::Stale(text),

@@ -33,6 +33,14 @@ pub(super) fn flock_holder(table: &str, (major, minor): (u32, u32), inode: u64) 
     })
 }
 
+/// Whether `/proc/PID/stat` is that of a process which has ended and whose parent has not asked for it
+/// yet: it holds no lock any more.
+pub(super) fn is_ended(of_process: &str) -> bool {
+    let state =
+        of_process.rsplit_once(')').and_then(|(_, fields)| fields.trim_start().chars().next());
+    matches!(state, Some('Z' | 'X'))
+}
+
 /// When a process started, in seconds since 1970, by `/proc/PID/stat` and `/proc/stat`.
 pub(super) fn started(of_process: &str, of_system: &str) -> Option<u64> {
     /// Ticks in a second, as Linux counts them towards programs on every machine.
@@ -74,5 +82,6 @@ mod tests {
         assert_eq!(started(stat, "cpu 1\nbtime 1000\n"), Some(1002));
         assert_eq!(started(stat, "cpu 1\n"), None);
         assert_eq!(started("7 (x", "btime 1\n"), None);
+        assert!(!is_ended(stat) && is_ended("7 (a) S) Z 1") && is_ended("7 (a) X 1"));
     }
 }

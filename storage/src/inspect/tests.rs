@@ -7,6 +7,7 @@ use crate::{
     layout::{index_name, segment_name},
 };
 
+mod agreement;
 mod damage;
 
 /// Payloads large enough that a segment of the smallest size holds some dozens.

@@ -76,20 +76,28 @@ impl Place<'_> {
     /// The verdict on a suspect place.
     pub(crate) fn judge(&self, at: Suspect) -> Result<Judged> {
         let end = self.frame.end;
-        let content = content_end(self.file, at.x, end).map_err(|e| self.io(e))?;
+        let born_end = self.header.born_end;
+        let before_born_end = at.x < born_end || !at.begun;
+        let before_sealed_end = self.sealed.is_some_and(|end| at.x < end);
+        // What was stated durable needs no more proof: the first head behind X is enough then.
+        let stated = before_born_end || before_sealed_end;
+        let content =
+            if stated { end } else { content_end(self.file, at.x, end).map_err(|e| self.io(e))? };
         let zeros = at.zero_head && content == at.x;
         let mut beyond = Beyond { end: content, ..Beyond::default() };
         if !zeros {
             search(self.file, self.frame, at.x, at.seq, |head, bytes| {
                 beyond.head(at.x, at.seq, head, bytes);
+                if stated && beyond.first.is_some() {
+                    return ControlFlow::Break(());
+                }
                 ControlFlow::Continue(())
             })
             .map_err(|e| self.io(e))?;
         }
-        let born_end = self.header.born_end;
         let observed = Observed {
-            before_born_end: at.x < born_end || !at.begun,
-            before_sealed_end: self.sealed.is_some_and(|end| at.x < end),
+            before_born_end,
+            before_sealed_end,
             stated_durable: beyond.durable.is_some_and(|(_, durable)| durable >= at.seq),
             only_markers_missing: beyond.go_on.is_some(),
             zeros_to_end: zeros,
