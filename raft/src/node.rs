@@ -122,6 +122,7 @@ impl Node {
     /// has said why in [`Status::error`].
     pub fn shutdown(mut self) -> Result<(), Error> {
         match self.stop()? {
+            // DURABILITY: nobody was promised what this sync covers; it spares the next open doubts.
             Some(log) => log.close().map_err(Error::Log),
             None => Ok(()),
         }
