@@ -75,7 +75,9 @@ impl Rig {
     }
 
     fn segments(&self) -> Vec<PathBuf> {
-        let paths = fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().path());
+        // A run that was killed early enough has not even made the directory.
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
+        let paths = entries.map(|entry| entry.unwrap().path());
         let mut segments: Vec<PathBuf> =
             paths.filter(|path| path.extension().is_some_and(|e| e == "wal")).collect();
         segments.sort();
@@ -111,7 +113,12 @@ fn nothing_acknowledged_is_lost_by_kills_and_torn_writes() {
     while begun.elapsed() < KILLING || rounds < 4 {
         let before = rig.lines();
         let mut child = rig.start(1_000_000, seed).spawn().unwrap();
-        sleep(Duration::from_millis(10 + rng.next_u64() % 150));
+        // One in three dies at any instant, so also while it opens; the others once they work.
+        let due = Instant::now() + Duration::from_secs(5);
+        while rounds % 3 != 0 && rig.lines() < before + 5 && Instant::now() < due {
+            sleep(Duration::from_millis(1));
+        }
+        sleep(Duration::from_millis(rng.next_u64() % 100));
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.code().is_none(), "it ended by itself: {}", said(&output));
