@@ -20,7 +20,7 @@ use crate::{
     layout::{index_name, segment_name},
     segment::{Segment, fill},
     succeed::Spare,
-    wal::{Halt, Wal, Writer},
+    wal::{Base, Halt, Removal, Wal, Writer},
 };
 
 /// Space prepared ahead of the writer in a segment that began small.
@@ -289,7 +289,21 @@ impl Wal {
             }
             let _ = self.fs.unlink(Dir::Root, &index_name(id));
         }
+        self.let_go(writer, &proven);
         self.retire(proven.mark);
+    }
+
+    /// Closes the files that were removed, as far as no reader holds them: else their space would
+    /// not come free before enough was written to push old versions out of memory.
+    fn let_go(&self, writer: &mut Writer, proven: &Removal) {
+        let id = writer.segment.id();
+        let trim = (proven.seq, proven.first);
+        if let Some(last) = self.recent().release(trim, id, writer.durable_end) {
+            writer.base = Base { end: last.end, version: last.after };
+        }
+        if writer.base.version.seq < proven.seq {
+            Arc::make_mut(&mut writer.base.version).map.trim(proven.first);
+        }
     }
 
     /// Removes snapshots older than `proven`, a mark that is provably durable.

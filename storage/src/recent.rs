@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{batch::PAGE, layout::SegmentId, wal::Version};
+use crate::{batch::PAGE, entry::Index, layout::SegmentId, wal::Version};
 
 /// A batch as it stands in a segment.
 #[derive(Clone, Debug)]
@@ -50,6 +50,28 @@ impl Recent {
             let Some(kept) = self.kept.pop_front() else { break };
             self.bytes -= weight(&kept);
             last = Some(kept).filter(|kept| kept.segment == segment).or(last);
+        }
+        last
+    }
+
+    /// Lets go of the files behind everything before `first`, whose trim of sequence `seq` is proven:
+    /// each batch holds the version of its time, and a version its files. Drops the batches before
+    /// the trim as [`Self::evict`] would, and takes the trimmed part out of what must stay.
+    pub(crate) fn release(
+        &mut self,
+        (seq, first): (u64, Index),
+        segment: SegmentId,
+        durable_end: u64,
+    ) -> Option<Kept> {
+        let mut last = None;
+        let safe = |k: &Kept| k.segment < segment || k.end <= durable_end / PAGE * PAGE;
+        while self.kept.front().is_some_and(|k| k.seq < seq && safe(k)) {
+            let Some(kept) = self.kept.pop_front() else { break };
+            self.bytes -= weight(&kept);
+            last = Some(kept).filter(|kept| kept.segment == segment).or(last);
+        }
+        for kept in self.kept.iter_mut().take_while(|k| k.seq < seq) {
+            Arc::make_mut(&mut kept.after).map.trim(first);
         }
         last
     }

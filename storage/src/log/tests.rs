@@ -254,3 +254,36 @@ fn a_rotation_stalls_for_at_most_three_syncs() {
     assert!(log.incarnation() > incarnation, "it rotated");
     assert!(most <= 4, "{most} syncs: the old file, the new file, its name, and its index");
 }
+
+/// A trimmed segment stayed open in the versions that recent batches hold, so that a full disk had no
+/// more room after a trim than before.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_a_trim_removed_are_closed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("log");
+    let mut log = Log::create(&path, options()).expect("creates");
+    for at in (1..3000).step_by(10) {
+        log.append(&entries(at..at + 10, 1)).expect("appends");
+    }
+    log.sync().expect("syncs");
+    log.trim_prefix(2900).expect("trims");
+    log.reclaim().expect("removes files");
+    let open_and_removed = || {
+        let handles = std::fs::read_dir("/proc/self/fd").expect("linux");
+        let targets = handles.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        let ours = targets.filter(|target| target.starts_with(&path));
+        ours.filter(|target| target.to_string_lossy().ends_with("(deleted)")).count()
+    };
+    assert_eq!(open_and_removed(), 0);
+    assert_eq!(all(&log), entries(2900..3001, 1));
+    let reader = log.entries(2900..3001, u64::MAX);
+    log.append(&entries(3001..3002, 1)).expect("appends");
+    assert_eq!(reader.count(), 101);
+    drop(log);
+    let (log, _) = Log::open(&path, options()).expect("opens");
+    assert_eq!(
+        all(&log),
+        entries(2900..3001, 1).into_iter().chain(entries(3001..3002, 1)).collect::<Vec<_>>()
+    );
+}
