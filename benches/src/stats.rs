@@ -28,6 +28,13 @@ impl Samples {
         self.nanos.push(took.as_secs_f64() * 1e9);
     }
 
+    /// Each sample over that of `other` in the same place.
+    #[must_use]
+    pub fn over(&self, other: &Self) -> Self {
+        let both = self.nanos.iter().zip(&other.nanos);
+        Self { nanos: both.map(|(ours, limit)| ours / limit).collect() }
+    }
+
     /// The sample below which `part` (0 to 1) of all samples lie, in nanoseconds.
     ///
     /// # Panics
