@@ -24,7 +24,12 @@ fn payload(index: u64) -> String {
 
 /// A log that was closed in peace: a snapshot of entry 100, entries 101..=600, commit 590.
 pub(crate) fn healthy() -> SimFs {
-    let disk = SimFs::new(7);
+    written(7)
+}
+
+/// The same story with other random numbers: another log.
+fn written(seed: u64) -> SimFs {
+    let disk = SimFs::new(seed);
     let mut log = Log::create_on(Arc::new(disk.clone()), options()).expect("creates");
     log.save_hard_state(HardState { term: 5, vote: Some(1), commit: 0 }).expect("votes");
     for at in (1..601).step_by(10) {
@@ -71,6 +76,36 @@ pub(crate) fn rotten() -> SimFs {
     let disk = healthy();
     let (id, index) = middle(&disk);
     disk.flip_bit(Dir::Root, &segment_name(id), place(&disk, id, index) + 9, 2);
+    disk
+}
+
+/// Payloads have rotted that no longer count: one was trimmed, one truncated.
+pub(crate) fn harmless() -> SimFs {
+    let disk = healthy();
+    let (mut log, _) = Log::open_on(Arc::new(disk.clone()), options()).expect("opens");
+    log.trim_tail(595).expect("truncates");
+    log.append(&entries(595..597, 7)).expect("appends");
+    log.close().expect("closes");
+    for (at, index) in [(0, 50), (4, 598)] {
+        let id = segments(&disk)[at];
+        disk.flip_bit(Dir::Root, &segment_name(id), place(&disk, id, index) + 9, 2);
+    }
+    disk
+}
+
+/// A segment of another log stands under the name of one of ours.
+pub(crate) fn foreign() -> SimFs {
+    let disk = healthy();
+    let name = segment_name(segments(&disk)[1]);
+    let other = written(8).read_file(Dir::Root, &name).expect("the same story");
+    disk.write_file(Dir::Root, &name, &other);
+    disk
+}
+
+/// A sealed segment is shorter than its successor states.
+pub(crate) fn short() -> SimFs {
+    let disk = healthy();
+    disk.truncate_file(Dir::Root, &segment_name(segments(&disk)[1]), 30_000);
     disk
 }
 
