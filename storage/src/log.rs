@@ -232,6 +232,12 @@ impl Log {
         self.wal().log_id
     }
 
+    /// Largest batch in bytes, head and tables included; an entry must fit one.
+    #[must_use]
+    pub fn batch_max(&self) -> u64 {
+        self.wal().options.batch_max
+    }
+
     /// Number of the active segment: grows at each open, and with each rotation. A peer that has
     /// seen a higher one talks to a directory that was put back to an older copy.
     #[must_use]

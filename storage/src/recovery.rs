@@ -278,7 +278,7 @@ fn diagnose(fs: &dyn Fs, options: &Options) -> Result<Diagnosis> {
     {
         let name = snapshot_name(mark.id.index, mark.id.term);
         let path = fs.root().join(Dir::Snapshots.name()).join(name);
-        return Err(damage(&path, 0, Reason::MissingSnapshot, Evidence::Chain));
+        return Err(damage(&path, 0, Reason::MissingSnapshot, Evidence::Marked));
     }
     let mut report = report_of(&top, &links, &outline, &newest);
     report.foreign.clone_from(&inventory.foreign);
