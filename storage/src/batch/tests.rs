@@ -248,6 +248,16 @@ fn lengths_that_lie_under_a_good_checksum_are_no_meaning() {
 }
 
 #[test]
+fn a_slot_longer_than_its_limit_is_no_meaning_even_if_it_is_there() {
+    let of_len = |len| {
+        let value = Bytes::from(vec![1; len]);
+        bent(&[Op::Meta { key: 1, class: Class::Ordered, value }], 0, |_| {})
+    };
+    assert_eq!(of_len(META_LEN_MAX), None);
+    assert_eq!(of_len(META_LEN_MAX + 1), Some(Flaw::Meaning));
+}
+
+#[test]
 fn a_section_of_an_unknown_kind_is_skipped_only_where_it_says_so() {
     let with_kind = |kind: u16| bent(&[Op::AcknowledgeLoss], HEAD_LEN, |b| LE::write_u16(b, kind));
     assert_eq!(with_kind(kind::SKIPPABLE | 99), None);

@@ -127,6 +127,20 @@ fn row_3_a_later_head_that_states_it_durable_is_proof() {
     }
 }
 
+/// The marker carries the sequence of the batch that is gone: it must not be taken for that batch.
+#[test]
+fn row_3_a_marker_is_no_excuse_for_the_batch_before_it() {
+    let mut tape = Tape::fresh();
+    tape.entry(1, 10);
+    let bad = tape.entry(2, 10);
+    let end = tape.at;
+    tape.durable = 2;
+    let proof = tape.marker();
+    tape.zero(bad, end);
+    let evidence = Evidence::LaterBatch { offset: proof, durable: 2 };
+    assert_eq!(refused(&tape, None), (bad, Reason::BatchHead, evidence));
+}
+
 #[test]
 fn row_3_excuses_missing_markers_that_a_later_batch_proves() {
     let mut tape = Tape::fresh();
