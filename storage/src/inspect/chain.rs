@@ -215,6 +215,8 @@ impl Chain<'_> {
                     .says(damage.reason.to_string());
                 self.findings.push(finding);
             }
+            // Trimmed since its header was read.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => self.troubles.push(Trouble::Io { file: path, message: e.to_string() }),
         }
         self.check_index(&member);
