@@ -124,6 +124,10 @@ impl Wal {
         let queue = std::mem::take(&mut self.writer().unindexed);
         for (segment, identity, summary) in &queue {
             self.write_index(segment.id(), &encode_index(identity, summary));
+            // The segment may have been removed meanwhile, and its index file before it was there.
+            if !self.writer().chain.iter().any(|kept| kept.id() == segment.id()) {
+                let _ = self.fs.unlink(Dir::Root, &index_name(segment.id()));
+            }
         }
         if self.has_superfluous_files() {
             self.reclaim()?;
