@@ -17,7 +17,8 @@ pub(crate) struct Observed {
     /// The first valid head strictly after X (before P) is no marker, its bodies check, and it has
     /// exactly the sequence s: only markers are missing.
     pub(crate) only_markers_missing: bool,
-    /// A zero head stands at X and nothing but zeros follows to the end of the file.
+    /// A zero head stands at X and nothing but zeros follows to the end of the file, whose length is
+    /// a whole number of pages: a writer gives it no other, so at any other length it was cut.
     pub(crate) zeros_to_end: bool,
     /// X is directly after State or a batch that changes a promise, whose marker was in the same
     /// write: zeros there mean that something is missing.

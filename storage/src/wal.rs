@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    batch::{HEAD_LEN, Op, Seal, SnapshotMark, encode, marker_at, promises, seal},
+    batch::{HEAD_LEN, Op, PAGE, Seal, SnapshotMark, encode, marker_at, promises, seal},
     entry::LogId,
     error::{Error, Result},
     fs::{Fs, SyncPoint},
@@ -270,7 +270,8 @@ impl Wal {
             return Ok(Room::InSuccessor);
         }
         while segment.fence() < end {
-            segment.fill_step(size.max(end))?;
+            // A whole number of pages: any other length shows that a file was cut.
+            segment.fill_step(size.max(end).next_multiple_of(PAGE))?;
         }
         Ok(Room::Here)
     }

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `ack` | is nothing acknowledged lost by kills and torn writes, as a rig outside sees it? |
 //! | `compat` | is every format that was ever written still read, by a second reader too? |
+//! | `calls` | what does a log do when any one call of the file system fails, or all do from then on? |
 //! | `crash` | what may a power cut, kill -9 or a rotten sector leave, and does the log keep its promises then? |
 //! | `fuzz` | does anything that can stand on a disk make a panic, or more than its limits? |
+//! | `damage` | what comes of every flipped bit, every length, every lost block and file? |
 //! | `house` | are the house rules kept that no lint knows? |
 //! | `model` | does the executable model of the format hold, and does each of its rules matter? |
 //! | `replay` | do the model's histories hold on the engine, and do the two agree? |
@@ -15,9 +17,13 @@
 #[cfg(test)]
 mod ack;
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod compat;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]

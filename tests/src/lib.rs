@@ -1,6 +1,8 @@
 //! What the campaigns in `all/` share. Nothing else depends on it.
 
+pub mod calls;
 pub mod crash;
+pub mod damage;
 pub mod evidence;
 pub mod replay;
 pub mod view;

@@ -166,19 +166,31 @@ impl View {
     /// # Errors
     /// What two ways of reading say differently, or an error that is none of the typed ones.
     pub fn of(log: &Log) -> Result<Self, String> {
+        let view = Self::single(log)?;
+        iterate(log, &view.entries)?;
+        Ok(view)
+    }
+
+    /// As [`View::of`], each entry alone: for disks whose calls fail meanwhile.
+    ///
+    /// # Errors
+    /// As [`View::of`].
+    pub fn single(log: &Log) -> Result<Self, String> {
         let (first, next) = (log.first_log_index(), log.next_log_index());
         let mut entries = Vec::new();
         for index in first..next {
             entries.push(match log.at(index) {
                 Ok(entry) if entry.index() == index => (entry.id, Some(entry.payload)),
                 Ok(entry) => return Err(format!("at({index}) hands out {:?}", entry.id)),
-                Err(Error::Corrupt(_) | Error::Faulty { .. } | Error::Io { .. }) => {
-                    (log.id_at(index).map_err(|e| format!("id_at({index}): {e}"))?, None)
-                }
+                Err(
+                    Error::Corrupt(_)
+                    | Error::Faulty { .. }
+                    | Error::Io { .. }
+                    | Error::Full { .. },
+                ) => (log.id_at(index).map_err(|e| format!("id_at({index}): {e}"))?, None),
                 Err(e) => return Err(format!("at({index}): {e}")),
             });
         }
-        iterate(log, &entries)?;
         let hs = log.hard_state();
         Ok(Self {
             first,
@@ -193,7 +205,8 @@ impl View {
     }
 
     /// Whether `self`, which was read back, shows the same ordered state as `model`. Bytes that the
-    /// log refuses to hand out match anything: that is not silent.
+    /// log refuses to hand out match anything: that is not silent. So do bytes that a model does not
+    /// know.
     #[must_use]
     pub fn shows(&self, model: &Self) -> bool {
         (self.first, self.prev, self.commit) == (model.first, model.prev, model.commit)
@@ -203,7 +216,7 @@ impl View {
                 .entries
                 .iter()
                 .zip(&model.entries)
-                .all(|(a, b)| a.0 == b.0 && (a.1.is_none() || a.1 == b.1))
+                .all(|(a, b)| a.0 == b.0 && (a.1.is_none() || b.1.is_none() || a.1 == b.1))
     }
 
     /// Entries that the log names and refuses to hand out.

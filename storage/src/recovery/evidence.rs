@@ -6,7 +6,7 @@
 use std::{ops::ControlFlow, path::Path};
 
 use crate::{
-    batch::Class,
+    batch::{Class, PAGE},
     error::{Error, Evidence, Result},
     fs::File,
     header::Header,
@@ -24,6 +24,8 @@ pub(crate) struct Place<'a> {
     pub(crate) frame: Frame,
     /// P of the successor, if any.
     pub(crate) sealed: Option<u64>,
+    /// The file has a length that a writer gives it: a whole number of pages.
+    pub(crate) uncut: bool,
 }
 
 impl<'a> Place<'a> {
@@ -36,7 +38,14 @@ impl<'a> Place<'a> {
     ) -> Self {
         let end = sealed.unwrap_or(len);
         let frame = Frame { salt: header.salt, batch_max: header.batch_max, end };
-        Self { file, path, header, frame, sealed }
+        Self {
+            file,
+            path,
+            header,
+            frame,
+            sealed,
+            uncut: sealed.is_some() || len.is_multiple_of(PAGE),
+        }
     }
 
     /// Sequence that State carries, one below that of the first batch.
@@ -83,9 +92,9 @@ impl Place<'_> {
         let stated = before_born_end || before_sealed_end;
         let content =
             if stated { end } else { content_end(self.file, at.x, end).map_err(|e| self.io(e))? };
-        let zeros = at.zero_head && content == at.x;
+        let empty = at.zero_head && content == at.x;
         let mut beyond = Beyond { end: content, ..Beyond::default() };
-        if !zeros {
+        if !empty {
             search(self.file, self.frame, at.x, at.seq, |head, bytes| {
                 beyond.head(at.x, at.seq, head, bytes);
                 if stated && beyond.first.is_some() {
@@ -100,7 +109,7 @@ impl Place<'_> {
             before_sealed_end,
             stated_durable: beyond.durable.is_some_and(|(_, durable)| durable >= at.seq),
             only_markers_missing: beyond.go_on.is_some(),
-            zeros_to_end: zeros,
+            zeros_to_end: empty && self.uncut,
             marker_was_due: at.vow,
         };
         let (row, verdict) = judge(&observed);

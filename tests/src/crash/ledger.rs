@@ -96,10 +96,10 @@ impl Ledger {
         self.vows.iter_mut().filter(|v| v.1 == seq).for_each(|v| v.2 = true);
     }
 
-    /// The write under way was refused: it is not there.
+    /// The write under way was refused: it is not there. Earlier ones that failed may still be.
     pub fn refused(&mut self, seq: u64) {
-        self.failed(seq);
-        self.settle();
+        self.hist.pop();
+        self.vows.pop_if(|vow| vow.1 == seq && self.vow_seqs.pop_if(|s| *s == seq).is_some());
     }
 
     /// A successor is durable: what failed before it stayed behind, beyond its P.
@@ -140,7 +140,12 @@ impl Ledger {
         let row = row_of(report);
         let fits = |state: &&State| view.shows(&state.view);
         let Some(newest) = self.hist.iter().rposition(|state| fits(&state)) else {
-            return Err(format!("a state that never was ({row}): {}", view.brief()));
+            let known = self.hist.iter().map(|s| format!("{}: {}", s.seq, s.view.brief()));
+            let known: Vec<String> = known.collect();
+            let (shown, known) = (view.brief(), known.join("\n    "));
+            return Err(format!(
+                "a state that never was ({row}): {shown}, not one of\n    {known}"
+            ));
         };
         self.judge_vows(view).map_err(|what| format!("{what} ({row})"))?;
         if view.refused() > 0 && scene.fault.is_none() {

@@ -324,7 +324,9 @@ impl World {
         ledger.acknowledge();
         match result {
             Ok(()) if log.durable() == log.written() => {
-                ledger.settle();
+                if log.halted().is_none() {
+                    ledger.settle();
+                }
                 Ok(Did::Done)
             }
             Ok(()) => Err("sync says Ok, and not everything is durable".to_owned()),

@@ -82,8 +82,11 @@ impl SimFs {
         let [first, second] = [a, b].map(|(dir, name)| {
             state.lookup(dir, name).unwrap_or_else(|_| panic!("no file {}/{name}", dir.name()))
         });
+        // Between the two steps the first file has no name: a handle keeps it.
+        state.inode_mut(first).handles += 1;
         state.plant(a.0, a.1, Some(second));
         state.plant(b.0, b.1, Some(first));
+        state.inode_mut(first).handles -= 1;
     }
 
     /// Flips one bit.

@@ -307,6 +307,18 @@ fn damage_reaches_what_is_live_what_is_durable_and_what_is_between() {
     assert_eq!(sim.durable_file(Dir::Root, "f").unwrap(), bytes);
 }
 
+/// Two settled files that nobody has open: in the middle of a swap one of them had no name, and the
+/// disk forgot it.
+#[test]
+fn files_without_a_handle_can_be_swapped() {
+    let sim = made();
+    sim.write_file(Dir::Root, "f", &sector(b'a'));
+    sim.write_file(Dir::Root, "g", &sector(b'b'));
+    let sim = sim.kill_image();
+    sim.swap_files((Dir::Root, "f"), (Dir::Root, "g"));
+    assert_eq!(states(&sim, Model::Strict), set(["f=b g=a"]));
+}
+
 #[test]
 fn files_can_be_replaced_cut_swapped_and_removed_by_hand() {
     let sim = made();
