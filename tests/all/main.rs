@@ -9,6 +9,7 @@
 //! | `fuzz` | does anything that can stand on a disk make a panic, or more than its limits? |
 //! | `damage` | what comes of every flipped bit, every length, every lost block and file? |
 //! | `house` | are the house rules kept that no lint knows? |
+//! | `like_a_vec` | does a log behave like a `Vec`, reopened and killed included? |
 //! | `model` | does the executable model of the format hold, and does each of its rules matter? |
 //! | `replay` | do the model's histories hold on the engine, and do the two agree? |
 //!
@@ -28,6 +29,8 @@ mod damage;
 mod fuzz;
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod like_a_vec;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
