@@ -249,7 +249,7 @@ impl Wal {
             return Err(hole(self, index));
         };
         let segment = &**stretch.segment;
-        if let Some((payload, bytes)) = self.in_memory(&stretch, index) {
+        if let Some((payload, bytes)) = self.in_memory(&stretch, index, version.seq) {
             return match bytes {
                 Some(bytes) => self.checked(segment, &payload, bytes),
                 None => self.read_payload(segment, &payload),
@@ -266,7 +266,12 @@ impl Wal {
     }
 
     /// From the map or from the recent batches.
-    fn in_memory(&self, stretch: &Stretch<'_>, index: Index) -> Option<(Payload, Option<Bytes>)> {
+    fn in_memory(
+        &self,
+        stretch: &Stretch<'_>,
+        index: Index,
+        seq: u64,
+    ) -> Option<(Payload, Option<Bytes>)> {
         let segment = stretch.segment;
         if let Some(map) = segment.mapped() {
             let payload = self.in_map(map, stretch, index)?;
@@ -274,7 +279,7 @@ impl Wal {
             return Some((payload, bytes));
         }
         let (from, end) = (u64::from(stretch.row.offset), stretch.end.map_or(u64::MAX, u64::from));
-        self.recent().find(segment.id(), (from, end), |kept| {
+        self.recent().find(segment.id(), (from, end), seq, |kept| {
             let piece = piece(&kept.bytes, kept.offset, segment);
             let Found::Run(run) = find(piece, kept.offset, index) else { return None };
             let payload = run.payload(index);

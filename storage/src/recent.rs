@@ -93,17 +93,19 @@ impl Recent {
         }
     }
 
-    /// The batch at or behind `offset` of `segment`, before `end`, that `holds` accepts first.
+    /// The batch at or behind `offset` of `segment`, before `end`, that `holds` accepts first. Nothing
+    /// after sequence `seq` is looked at: a reader's version knows nothing of it.
     pub(crate) fn find<T>(
         &self,
         segment: SegmentId,
         (offset, end): (u64, u64),
+        seq: u64,
         mut holds: impl FnMut(&Kept) -> Option<T>,
     ) -> Option<T> {
         let at = self.kept.partition_point(|k| (k.segment, k.offset) < (segment, offset));
         self.kept
             .range(at..)
-            .take_while(|k| k.segment == segment && k.offset < end)
+            .take_while(|k| k.segment == segment && k.offset < end && k.seq <= seq)
             .find_map(&mut holds)
     }
 }

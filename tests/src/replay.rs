@@ -1,7 +1,7 @@
 //! The model's histories (`tests/model/`), driven through the engine and judged.
 //!
-//! A history is a word; each letter is an operation ([`letters`]). It runs on a simulated disk; after
-//! every call to that disk the states that a crash may leave are opened, and a [`ledger::Ledger`],
+//! A history is a word; each letter is an operation (`letters`). It runs on a simulated disk; after
+//! every call to that disk the states that a crash may leave are opened, and a `ledger::Ledger`,
 //! which knows what the caller was told and nothing of the engine's insides, judges what came back:
 //! what was acknowledged is there, nothing that never was, no promise forgotten, what was lost to rot
 //! is refused or said aloud, and a second open gives the same.

@@ -287,3 +287,25 @@ fn files_that_a_trim_removed_are_closed() {
         entries(2900..3001, 1).into_iter().chain(entries(3001..3002, 1)).collect::<Vec<_>>()
     );
 }
+
+/// The batch that an older version reads had left the recent ones, and a later batch with another
+/// entry of the same index stood behind it in the same row: an iterator was handed the later one.
+#[test]
+fn a_pinned_iterator_is_never_handed_a_later_entry_of_the_same_index() {
+    let fs = SimFs::new(11);
+    let mut log = Log::create_on(Arc::new(fs), options().recent_max(0)).expect("creates");
+    let sized =
+        |index, term| Entry::new(index, term, vec![u8::try_from(term).expect("small"); 900]);
+    for index in 1..20 {
+        log.append(&[sized(index, 1)]).expect("appends");
+    }
+    log.sync().expect("syncs");
+    let old = log.entries(1..20, u64::MAX);
+    log.trim_tail(5).expect("truncates");
+    for index in 5..20 {
+        log.append(&[sized(index, 2)]).expect("appends");
+    }
+    for (entry, index) in old.zip(1..) {
+        assert_eq!(entry.expect("readable").id, sized(index, 1).id);
+    }
+}

@@ -148,7 +148,7 @@ impl Entries {
             }
         }
         let end = stretch.end.map_or(u64::MAX, u64::from);
-        let recent = self.wal.recent().find(segment.id(), (from, end), |kept| {
+        let recent = self.wal.recent().find(segment.id(), (from, end), self.version.seq, |kept| {
             let region = Region { bytes: kept.bytes.clone(), base: kept.offset };
             Cursor::new(segment, &region, kept.offset, stretch.next, index)
         });
