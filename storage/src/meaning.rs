@@ -194,6 +194,9 @@ impl<F: Fn(Index) -> Option<EntryId>> Planner<F> {
         if self.strict && commit != 0 && from <= commit && from < next {
             return misfit(Misfit::Committed { from, commit });
         }
+        if from == next {
+            return Ok(Change::Truncated(from, self.state.last));
+        }
         self.brought.retain(|run| run.first.index < from);
         let last = if from > first { self.id(from - 1) } else { None };
         Ok(Change::Truncated(from, last))

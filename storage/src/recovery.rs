@@ -342,6 +342,10 @@ fn replay_all(top: &Arc<Segment>, links: &[Link], outline: &Outline) -> Result<R
         });
     }
     let (first, next) = (version.state.first, version.state.next);
+    if version.state.last.is_none() && first < next {
+        // State as of P may not have known it, where a later trim had let the files go.
+        version.state.last = version.map.id(next - 1);
+    }
     if !version.map.covers(first, next) {
         return Err(Error::Corrupt(Box::new(Damage {
             file: top.path.clone(),

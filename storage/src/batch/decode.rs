@@ -367,7 +367,7 @@ impl<'a> Fields<'a> {
         let maybe_lost = self.u64()?;
         self.take(32)?;
         let (count, pad) = (self.u32()?, self.u32()?);
-        if count as usize > META_SLOTS_MAX || pad != 0 || has(1) != (first < next) {
+        if count as usize > META_SLOTS_MAX || pad != 0 || (has(1) && first == next) {
             return None;
         }
         let mut slots = Vec::with_capacity(count as usize);

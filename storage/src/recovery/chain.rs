@@ -79,12 +79,9 @@ fn bad_header(path: &Path, bad: BadHeader) -> Error {
 }
 
 /// What the active segment says of the window: its first index now, and the lowest cut it makes.
-pub(crate) fn window_of(outline: &Outline, born_end: u64) -> (Index, Option<Index>) {
+pub(crate) fn window_of(outline: &Outline) -> (Index, Option<Index>) {
     let (mut first, mut cut) = (outline.state.first, None);
-    // As of P: the successor's State needs the ids of that window, also if a later batch, which is
-    // written again behind it, trims it away.
-    let proven = outline.proven(born_end) + 1;
-    let many = outline.items.iter().take(proven).filter_map(|item| match &item.steps {
+    let many = outline.items.iter().filter_map(|item| match &item.steps {
         Some(Steps::Many(steps)) => Some(steps),
         Some(Steps::Run(_)) | None => None,
     });
@@ -104,7 +101,7 @@ pub(crate) fn window_of(outline: &Outline, born_end: u64) -> (Index, Option<Inde
 /// # Errors
 /// `Corrupt` where one is missing, foreign or damaged; `Io`.
 pub(crate) fn walk(fs: &dyn Fs, top: &Header, outline: &Outline) -> Result<Vec<Link>> {
-    let (first, mut cut) = window_of(outline, top.born_end);
+    let (first, mut cut) = window_of(outline);
     let mut links = Vec::new();
     let (mut next, mut empty) = (outline.state.next, outline.state.is_empty());
     let mut header = *top;
