@@ -65,18 +65,18 @@ impl Pair {
     }
 
     fn reopen(&mut self, kill: bool) {
-        self.fs = self.fs.kill_image();
         if !kill {
             self.log.sync().unwrap();
         }
+        self.fs = self.fs.kill_image();
         let (log, report) = Log::open_on(Arc::new(self.fs.clone()), options()).unwrap();
         assert!(report.is_clean(), "{report}");
         self.log = log;
     }
 }
 
-/// A trim behind P once kept recovery from reading the segment that State as of P needs: the State it
-/// wrote named no last entry, and the next open refused it.
+/// A trim behind P keeps recovery from reading the segment that held the last entry as of P: the State
+/// it wrote named none, and the next open refused that.
 #[test]
 fn a_trim_that_is_written_again_does_not_spoil_state() {
     let mut pair = Pair::new();
