@@ -1,27 +1,18 @@
-//! The arguments of every command.
+//! The command line as a whole: the commands, and what all of them take. What one command takes
+//! stands in its own file.
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    clean
-  1    only what opening the log heals by itself (unproven tail, stale temporary file)
-  2    usage
-  3    damage that needs an operator
-  4    I/O error, or not a log
-  7    written by a newer version
-  130  interrupted
-A closed pipe is silent success.
-Nothing is ever written, and no lock is taken: it may be pointed at a node that runs.";
+use crate::{dump, exit, explain, status, verify};
 
 /// Looks at a hardlog directory: what is in it, whether it is whole, and what to do if not.
 #[derive(Debug, Parser)]
 #[command(
     name = "wal-tool",
     version,
-    after_help = EXIT_CODES,
+    after_help = exit::CODES,
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
     max_term_width = 100
@@ -74,71 +65,17 @@ pub(crate) enum Colour {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// One screen: who has it open, what is in it, and a quick verdict.
-    #[command(after_help = EXIT_CODES)]
-    Status {
-        /// The log's directory.
-        dir: PathBuf,
-    },
+    Status(status::Args),
     /// The log itself, row by row; goes on past damage and shows it as a row.
-    #[command(after_help = EXIT_CODES)]
-    Dump(DumpArgs),
+    Dump(dump::Args),
     /// Reads and checks everything: framing, checksums, chain, terms, index files, snapshots.
-    #[command(after_help = EXIT_CODES)]
-    Verify(VerifyArgs),
+    Verify(verify::Args),
     /// What a finding's code means, how dangerous it is, and what to do.
-    Explain {
-        /// A code such as W202; `all` for every one of them.
-        code: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
-    /// The log's directory.
-    pub(crate) dir: PathBuf,
-    /// Read only what an open reads: headers, index files, the last segment, ends of snapshots.
-    #[arg(long)]
-    pub(crate) quick: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DumpArgs {
-    /// The log's directory.
-    pub(crate) dir: PathBuf,
-    /// Only entries with these indexes, both ends included: `7`, `40..60`, `40..`, `..60`.
-    #[arg(value_parser = indexes, value_name = "A..B")]
-    pub(crate) indexes: Option<RangeInclusive<u64>>,
-    /// Only entries of this term.
-    #[arg(long)]
-    pub(crate) term: Option<u64>,
-    /// Only this segment, also one that the log no longer needs.
-    #[arg(long)]
-    pub(crate) segment: Option<u64>,
-    /// Only the last so many entries.
-    #[arg(long, value_name = "N")]
-    pub(crate) tail: Option<u64>,
-    /// Show the batches too, each before what it holds.
-    #[arg(long)]
-    pub(crate) batches: bool,
-    /// How payloads are shown; without it their beginning, as text (as base64 in JSON).
-    #[arg(long, value_enum)]
-    pub(crate) value: Option<Value>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Value {
-    /// Not at all.
-    None,
-    /// As text; what is no text is escaped.
-    Utf8,
-    /// Two digits a byte.
-    Hex,
-    /// RFC 4648.
-    Base64,
+    Explain(explain::Args),
 }
 
 /// Reads `7`, `40..60`, `40..` or `..60`.
-fn indexes(text: &str) -> Result<RangeInclusive<u64>, String> {
+pub(crate) fn indexes(text: &str) -> Result<RangeInclusive<u64>, String> {
     let number = |text: &str| {
         let digits: String = text.chars().filter(|c| !matches!(c, ' ' | '_' | ',')).collect();
         digits.parse::<u64>().map_err(|e| format!("{text:?}: {e}"))

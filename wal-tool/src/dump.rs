@@ -1,7 +1,12 @@
 //! `dump`: the log row by row, as it was written. Nothing is collected: a log of any size streams.
 
-use std::{io, ops::ControlFlow, path::Path};
+use std::{
+    io,
+    ops::{ControlFlow, RangeInclusive},
+    path::{Path, PathBuf},
+};
 
+use clap::ValueEnum;
 use hardlog::{
     fs::disk::DiskFs,
     inspect::{self, BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row},
@@ -9,8 +14,8 @@ use hardlog::{
 use serde_json::{Value as Json, json};
 
 use crate::{
-    Ended, Failure,
-    args::{DumpArgs, Format, Value},
+    args::{Format, indexes},
+    exit::{self, Ended, Failure},
     json, number,
     out::{Out, Tone},
     verify,
@@ -19,7 +24,44 @@ use crate::{
 /// Characters of a payload that are shown where nobody asked for all of them.
 const GLIMPSE: usize = 48;
 
-pub(crate) fn run(args: &DumpArgs, out: &mut Out) -> Ended {
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::CODES)]
+pub(crate) struct Args {
+    /// The log's directory.
+    pub(crate) dir: PathBuf,
+    /// Only entries with these indexes, both ends included: `7`, `40..60`, `40..`, `..60`.
+    #[arg(value_parser = indexes, value_name = "A..B")]
+    pub(crate) indexes: Option<RangeInclusive<u64>>,
+    /// Only entries of this term.
+    #[arg(long)]
+    pub(crate) term: Option<u64>,
+    /// Only this segment, also one that the log no longer needs.
+    #[arg(long)]
+    pub(crate) segment: Option<u64>,
+    /// Only the last so many entries.
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<u64>,
+    /// Show the batches too, each before what it holds.
+    #[arg(long)]
+    pub(crate) batches: bool,
+    /// How payloads are shown; without it their beginning, as text (as base64 in JSON).
+    #[arg(long, value_enum)]
+    pub(crate) value: Option<Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Value {
+    /// Not at all.
+    None,
+    /// As text; what is no text is escaped.
+    Utf8,
+    /// Two digits a byte.
+    Hex,
+    /// RFC 4648.
+    Base64,
+}
+
+pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let fs = DiskFs::new(&args.dir);
     let mut options = DumpOptions::default();
     options.indexes.clone_from(&args.indexes);
@@ -48,7 +90,7 @@ pub(crate) fn run(args: &DumpArgs, out: &mut Out) -> Ended {
     Ok(code)
 }
 
-fn close(args: &DumpArgs, out: &mut Out, (rows, code): (u64, u8)) -> io::Result<()> {
+fn close(args: &Args, out: &mut Out, (rows, code): (u64, u8)) -> io::Result<()> {
     let summary = json!({
         "schema": "wal-tool.dump/1",
         "exit": code,
@@ -67,7 +109,7 @@ fn close(args: &DumpArgs, out: &mut Out, (rows, code): (u64, u8)) -> io::Result<
 
 /// Prints rows as they come.
 struct Printer<'a> {
-    args: &'a DumpArgs,
+    args: &'a Args,
     out: &'a mut Out,
     /// Of the last batch: markers and State repeat what is known.
     kind: BatchKind,

@@ -4,8 +4,8 @@ use hardlog::inspect::Code;
 use serde_json::json;
 
 use crate::{
-    Ended, Failure,
     args::Format,
+    exit::{self, Ended, Failure},
     out::{Out, Tone},
 };
 
@@ -24,6 +24,14 @@ const fn page(cause: &'static str, danger: &'static str, action: &'static str) -
 const WAYS_OUT: &str = "Copy the directory before anything else. Then, in this order: fetch what is \
 missing from a healthy replica; rebuild this node under a new id from the others; only if there is \
 no other replica, accept the loss.";
+
+/// What `explain` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::CODES)]
+pub(crate) struct Args {
+    /// A code such as W202; `all` for every one of them.
+    pub(crate) code: String,
+}
 
 pub(crate) fn run(code: &str, out: &mut Out) -> Ended {
     let codes: Vec<Code> = if code.eq_ignore_ascii_case("all") {

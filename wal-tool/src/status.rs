@@ -1,6 +1,9 @@
 //! `status`: one screen about a directory.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use hardlog::{
     fs::{Fs, LockState, disk::DiskFs},
@@ -9,8 +12,8 @@ use hardlog::{
 use serde_json::json;
 
 use crate::{
-    Ended,
     args::Format,
+    exit::{self, Ended},
     json, number,
     out::{Out, Tone},
     verify,
@@ -18,6 +21,14 @@ use crate::{
 
 /// Findings shown on the one screen.
 const FINDINGS_MAX: usize = 5;
+
+/// What `status` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::CODES)]
+pub(crate) struct Args {
+    /// The log's directory.
+    pub(crate) dir: PathBuf,
+}
 
 pub(crate) fn run(dir: &Path, out: &mut Out) -> Ended {
     let fs = DiskFs::new(dir);

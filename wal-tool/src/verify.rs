@@ -1,6 +1,9 @@
 //! `verify`: everything is read, every doubt is named, and one word at the end.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use hardlog::{
     Verdict,
@@ -11,8 +14,8 @@ use hardlog::{
 use serde_json::json;
 
 use crate::{
-    Ended,
-    args::{Format, VerifyArgs},
+    args::Format,
+    exit::{self, Ended},
     json, number,
     out::{Out, Tone},
 };
@@ -22,7 +25,18 @@ const SOUND_MAX: usize = 12;
 /// Findings printed for people; more are counted.
 const FINDINGS_MAX: usize = 100;
 
-pub(crate) fn run(args: &VerifyArgs, out: &mut Out) -> Ended {
+/// What `verify` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::CODES)]
+pub(crate) struct Args {
+    /// The log's directory.
+    pub(crate) dir: PathBuf,
+    /// Read only what an open reads: headers, index files, the last segment, ends of snapshots.
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let fs = DiskFs::new(&args.dir);
     let options = VerifyOptions::new().quick(args.quick);
     let report = inspect::verify(&fs, options, &mut |at| {
