@@ -15,7 +15,7 @@ use std::{
 use crate::{
     batch::SnapshotMark,
     error::{Error, Result},
-    fs::{Dir, write_full},
+    fs::{Dir, SyncPoint, write_full},
     index::file::encode as encode_index,
     layout::{index_name, segment_name},
     segment::{Segment, fill},
@@ -258,7 +258,15 @@ impl Wal {
     /// Syncs what is needed so that trimmed files may go, and removes them.
     pub(crate) fn reclaim(&self) -> Result<()> {
         let _span = tracing::debug_span!("reclaim").entered();
-        self.sync_and_settle()?;
+        if self.options.omit_sync != Some(SyncPoint::Trim) {
+            self.sync_and_settle()?;
+        }
+        if matches!(self.options.omit_sync, Some(SyncPoint::Trim | SyncPoint::TrimMarker)) {
+            let mut writer = self.writer();
+            writer.stated_synced = writer.version.seq;
+            self.remove_files(&mut writer);
+            return Ok(());
+        }
         {
             let mut writer = self.writer();
             writer.check_poison()?;

@@ -47,12 +47,21 @@ const CONTROLS: [(SyncPoint, &str, usize); 7] = [
     (SyncPoint::SnapshotName, "eT", 3),
 ];
 
+/// The two that a short history cannot show: a file must have become superfluous first. The marker
+/// is missed only where the batch with the trim rots.
+const LONGER_CONTROLS: [(SyncPoint, &str); 2] =
+    [(SyncPoint::Trim, "eereT"), (SyncPoint::TrimMarker, "eereT")];
+
 /// Each sync left out, one at a time: a crash must lose something, and with the sync it must not.
 #[test]
 fn no_sync_can_be_left_out() {
     for point in SyncPoint::ALL {
         let control = CONTROLS.iter().find(|(of, ..)| *of == point);
-        let (_, letters, depth) = control.expect("each sync has its control");
+        let Some((_, letters, depth)) = control else {
+            let longer = LONGER_CONTROLS.iter().find(|(of, _)| *of == point);
+            missed_in(longer.expect("each sync has its control").1, point);
+            continue;
+        };
         let campaign = |omit| Campaign {
             depth: *depth,
             letters: (*letters).to_owned(),
@@ -66,6 +75,16 @@ fn no_sync_can_be_left_out() {
         let with = campaign(None).run();
         assert!(with.found.is_none(), "{}", shown(&with));
     }
+}
+
+/// `history` loses something without the sync, and nothing with it.
+fn missed_in(history: &str, point: SyncPoint) {
+    let look = |omit| explore(history, &Opts { every: true, rot: 40, omit, ..Opts::default() });
+    let without = look(Some(point));
+    println!("without {point:?}, {history}: {:?}", without.found);
+    assert!(without.found.is_some(), "nobody misses {point:?} in {history}");
+    let with = look(None);
+    assert!(with.found.is_none(), "{history}: {:?}", with.found);
 }
 
 /// Histories that once broke the engine, each with every crash state on its way.

@@ -287,11 +287,15 @@ pub enum SyncPoint {
     Snapshot,
     /// The snapshots directory after that rename.
     SnapshotName,
+    /// The active segment with a trim, before the files below it go.
+    Trim,
+    /// The marker that states that the trim is durable, before the files below it go.
+    TrimMarker,
 }
 
 impl SyncPoint {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Batches,
         Self::Seal,
         Self::Successor,
@@ -299,6 +303,8 @@ impl SyncPoint {
         Self::FoundNames,
         Self::Snapshot,
         Self::SnapshotName,
+        Self::Trim,
+        Self::TrimMarker,
     ];
 }
 

@@ -455,10 +455,8 @@ impl World {
         self.forget()
     }
 
-    /// Syncs, then states the trim durable and removes files.
+    /// Syncs, states the trim durable and removes files.
     fn forget(&mut self) -> Result {
-        self.log().sync()?;
-        self.ledger().ack();
         self.log_mut().reclaim()?;
         self.ledger().ack();
         self.dirty = false;
