@@ -20,15 +20,32 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
 
 use crate::{
-    command::{Command, Local, Query},
+    command::{Command, Local},
     limits::{OUTPUT_MAX, PIPELINE_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, WRITES_KIB_MAX},
-    op::{Op, Outcome},
+    outcome::Outcome,
     pipeline::{Pipeline, Ticket},
-    replica::{Kind, Refusal},
+    query::Query,
+    replica::{Kind, Proposal, Refusal, Role},
     resp::{Decoder, Reply},
     server::Shared,
     session::Session,
+    transaction::Transaction,
 };
+
+/// A request that is ready to begin.
+#[derive(Debug)]
+enum Task {
+    /// A log entry to propose.
+    Write {
+        entry: Bytes,
+        slot: u16,
+    },
+    Read {
+        query: Query,
+        slot: u16,
+    },
+    Local(Local),
+}
 
 /// A read that waits for the replica's permission.
 #[derive(Debug)]
@@ -76,8 +93,12 @@ pub(crate) struct Exchange {
     pipeline: Pipeline,
     /// Reads begun since the replica was last asked.
     run: Vec<Asked>,
-    /// A command that must wait until what is under way is answered.
-    held: Option<Command>,
+    /// Writes begun and not yet proposed: they go to the replica together.
+    writes: Vec<Proposal>,
+    /// What is gathered since MULTI.
+    transaction: Option<Transaction>,
+    /// A request that must wait until what is under way is answered.
+    held: Option<Task>,
     /// Permits that the held command waits for, 0 if it waits for something else.
     permits_wanted: u32,
     /// Permits that were waited for.
@@ -96,6 +117,8 @@ impl Exchange {
             ended: false,
             pipeline: Pipeline::new(),
             run: Vec::new(),
+            writes: Vec::new(),
+            transaction: None,
             held: None,
             permits_wanted: 0,
             permit: None,
@@ -107,13 +130,14 @@ impl Exchange {
     pub(crate) fn advance(&mut self) {
         self.encode();
         while self.has_room()
-            && let Some(command) = self.next()
+            && let Some(task) = self.next()
         {
-            self.held = self.begin(command);
+            self.held = self.begin(task);
             if self.held.is_some() {
                 break;
             }
         }
+        self.propose();
         self.ask();
         self.encode();
     }
@@ -123,7 +147,7 @@ impl Exchange {
         match event {
             Event::Written { ticket, slot, result } => {
                 let reply = match result {
-                    Ok(outcome) => outcome_reply(&outcome),
+                    Ok(outcome) => outcome_reply(outcome),
                     Err(refusal) => self.refuse(refusal, Kind::Write, slot),
                 };
                 self.pipeline.fill(ticket, reply);
@@ -181,17 +205,18 @@ impl Exchange {
             && self.output.len() < OUTPUT_MAX
     }
 
-    /// The next command; those that make no sense are answered on the way.
-    fn next(&mut self) -> Option<Command> {
+    /// The next request that is to begin; those that can be answered at once are.
+    fn next(&mut self) -> Option<Task> {
         if let Some(held) = self.held.take() {
             return Some(held);
         }
         while !self.session.quit {
             match self.decoder.decode(&mut self.input) {
-                Ok(request) => match Command::parse(request?) {
-                    Ok(command) => return Some(command),
-                    Err(refused) => self.pipeline.push(refused),
-                },
+                Ok(request) => {
+                    if let Some(task) = self.understand(request?) {
+                        return Some(task);
+                    }
+                }
                 Err(malformed) => {
                     // What was asked before is still answered; what follows has no meaning.
                     self.pipeline.push(Reply::error(format!("ERR {malformed}")));
@@ -202,28 +227,77 @@ impl Exchange {
         None
     }
 
-    /// Begins a command, or hands it back if it must wait for those under way.
-    fn begin(&mut self, command: Command) -> Option<Command> {
-        let may_begin = match &command {
-            Command::Write { .. } => self.pipeline.admits(Kind::Write),
-            Command::Read { .. } => self.pipeline.admits(Kind::Read),
+    /// What a request is to begin, if it does not belong to a transaction or has a reply already.
+    fn understand(&mut self, request: Vec<Bytes>) -> Option<Task> {
+        let command = match (Command::parse(request), &mut self.transaction) {
+            (Ok(command), _) => command,
+            (Err(refused), transaction) => {
+                if let Some(transaction) = transaction {
+                    transaction.refused();
+                }
+                self.pipeline.push(refused);
+                return None;
+            }
+        };
+        let reply = match (command, &mut self.transaction) {
+            (Command::Exec, transaction @ Some(_)) => {
+                match transaction.take().unwrap_or_default().finish() {
+                    Ok((entry, slot)) => return Some(Task::Write { entry, slot }),
+                    Err(reply) => reply,
+                }
+            }
+            (Command::Discard, transaction @ Some(_)) => {
+                *transaction = None;
+                Reply::OK
+            }
+            (Command::Local(Local::Quit), _) => return Some(Task::Local(Local::Quit)),
+            (command, Some(transaction)) => match elsewhere(&command, &self.shared) {
+                Some(elsewhere) => {
+                    transaction.refused();
+                    elsewhere
+                }
+                None => transaction.gather(command),
+            },
+            (Command::Multi, transaction) => {
+                *transaction = Some(Transaction::default());
+                Reply::OK
+            }
+            (Command::Exec, None) => Reply::error("ERR EXEC without MULTI"),
+            (Command::Discard, None) => Reply::error("ERR DISCARD without MULTI"),
+            (Command::Write { op, slot }, None) => {
+                return Some(Task::Write { entry: op.encode(), slot });
+            }
+            (Command::Read { query, slot }, None) => {
+                return Some(Task::Read { query: query.detached(), slot });
+            }
+            (Command::Local(local), None) => return Some(Task::Local(local)),
+        };
+        self.pipeline.push(reply);
+        None
+    }
+
+    /// Begins a request, or hands it back if it must wait for those under way.
+    fn begin(&mut self, task: Task) -> Option<Task> {
+        let may_begin = match &task {
+            Task::Write { .. } => self.pipeline.admits(Kind::Write),
+            Task::Read { .. } => self.pipeline.admits(Kind::Read),
             // They change how replies are written, or how reads are answered.
-            Command::Local(Local::Hello(_) | Local::ReadOnly(_)) => {
+            Task::Local(Local::Hello(_) | Local::ReadOnly(_)) => {
                 self.encode();
                 self.pipeline.len() == 0
             }
-            Command::Local(_) => true,
+            Task::Local(_) => true,
         };
         if !may_begin {
-            return Some(command);
+            return Some(task);
         }
-        match command {
-            Command::Write { op, slot } => return self.propose(op, slot),
-            Command::Read { query, slot } => {
+        match task {
+            Task::Write { entry, slot } => return self.begin_write(entry, slot),
+            Task::Read { query, slot } => {
                 let ticket = self.pipeline.begin(Kind::Read, query.request_len());
                 self.run.push(Asked { ticket, query, slot });
             }
-            Command::Local(local) => {
+            Task::Local(local) => {
                 let reply = self.session.answer(local, &self.shared);
                 self.pipeline.push(reply);
             }
@@ -231,28 +305,35 @@ impl Exchange {
         None
     }
 
-    /// Proposes a write, or hands it back if it must wait for those of other connections.
-    fn propose(&mut self, op: Op, slot: u16) -> Option<Command> {
-        let permits = u32::try_from(op.encoded_len().div_ceil(1024)).unwrap_or(u32::MAX);
+    /// Begins a write, or hands it back if it must wait for those of other connections.
+    fn begin_write(&mut self, entry: Bytes, slot: u16) -> Option<Task> {
+        let permits = u32::try_from(entry.len().div_ceil(1024)).unwrap_or(u32::MAX);
         let permits = permits.min(WRITES_KIB_MAX);
         let permit = self.permit.take();
         let permit =
             permit.or_else(|| Arc::clone(&self.shared.gate).try_acquire_many_owned(permits).ok());
         let Some(permit) = permit else {
             self.permits_wanted = permits;
-            return Some(Command::Write { op, slot });
+            return Some(Task::Write { entry, slot });
         };
         self.permits_wanted = 0;
-        let ticket = self.pipeline.begin(Kind::Write, op.encoded_len());
+        let ticket = self.pipeline.begin(Kind::Write, entry.len());
         let result = Err(Refusal::Unknown);
         let mut answer = self.answer(Event::Written { ticket, slot, result }, Some(permit));
-        let done = move |outcome| {
+        let done = Box::new(move |outcome| {
             if let Some(Event::Written { result, .. }) = &mut answer.event {
                 *result = outcome;
             }
-        };
-        self.shared.replica.propose(op.encode(), Box::new(done));
+        });
+        self.writes.push(Proposal { entry, done });
         None
+    }
+
+    /// Hands the replica all writes of a run at once: one batch of the log, one sync.
+    fn propose(&mut self) {
+        if !self.writes.is_empty() {
+            self.shared.replica.propose(std::mem::take(&mut self.writes));
+        }
     }
 
     /// Asks the replica once for all reads of a run.
@@ -276,7 +357,7 @@ impl Exchange {
         for Asked { ticket, query, slot } in asked {
             let reply = match result {
                 Err(refusal) if !stale => self.refuse(refusal, Kind::Read, slot),
-                _ => query.answer(&self.shared.view.read()),
+                _ => query.answer(&self.shared.view.read()).reply(),
             };
             self.pipeline.fill(ticket, reply);
         }
@@ -300,15 +381,19 @@ impl Exchange {
     }
 }
 
-fn outcome_reply(outcome: &[u8]) -> Reply {
+/// Where a command of a transaction belongs, if not here: said at once, so that a client which
+/// follows the leader does so before EXEC.
+fn elsewhere(command: &Command, shared: &Shared) -> Option<Reply> {
+    let (Command::Write { slot, .. } | Command::Read { slot, .. }) = command else { return None };
+    let status = shared.replica.status();
+    let refusal = Refusal::NotLeader { leader: status.leader };
+    let leads = status.role == Role::Leader;
+    (!leads).then(|| refusal.reply(Kind::Write, *slot, shared.id, &shared.members))
+}
+
+fn outcome_reply(outcome: Bytes) -> Reply {
     match Outcome::decode(outcome) {
-        Ok(Outcome::Done) => Reply::OK,
-        Ok(Outcome::Count(count)) => Reply::Integer(count),
-        Ok(Outcome::NotInteger) => Reply::error("ERR value is not an integer or out of range"),
-        Ok(Outcome::Overflow) => Reply::error("ERR increment or decrement would overflow"),
-        Ok(Outcome::Unreadable) => {
-            Reply::error("ERR the log entry is of a kind this version does not know")
-        }
+        Ok(outcome) => outcome.reply(),
         Err(error) => Reply::error(format!("ERR the outcome of the write {error}")),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The version of Redis whose commands these are, of those that are there.
 const REDIS_VERSION: &str = "7.0.0";
 
-const SECTIONS: [&str; 5] = ["server", "clients", "replication", "log", "keyspace"];
+const SECTIONS: [&str; 6] = ["server", "clients", "replication", "log", "cluster", "keyspace"];
 
 /// The sections asked for, or all of them; unknown ones are left out, as Redis does.
 pub(crate) fn text(asked: &[Bytes], shared: &Shared) -> String {
@@ -41,6 +41,8 @@ pub(crate) fn text(asked: &[Bytes], shared: &Shared) -> String {
             "clients" => clients(&mut out, shared),
             "replication" => replication(&mut out, &status, shared),
             "log" => log(&mut out, &status),
+            // Client libraries look for it before they ask for the slots.
+            "cluster" => write!(out, "# Cluster\r\ncluster_enabled:1\r\n"),
             _ => keyspace(&mut out, shared),
         };
     }

@@ -12,16 +12,20 @@
 //! ([`client`]) for those without redis-cli, and a demonstration ([`demo`]).
 
 pub mod client;
+mod cluster;
 pub mod command;
 mod connection;
 pub mod demo;
 mod exchange;
+mod glob;
 mod info;
 pub mod limits;
 pub mod local;
 pub mod members;
 pub mod op;
+pub mod outcome;
 mod pipeline;
+pub mod query;
 pub mod render;
 pub mod replica;
 pub mod resp;
@@ -29,3 +33,5 @@ pub mod server;
 mod session;
 pub mod slot;
 pub mod store;
+mod transaction;
+pub mod wire;

@@ -34,3 +34,11 @@ pub const OUTPUT_MAX: usize = 1 << 20;
 pub const REPLY_MAX: usize = 64 << 20;
 /// Longest entry of the log that a request becomes, in bytes: never longer than the request.
 pub const COMMAND_MAX: usize = REQUEST_MAX;
+/// Most commands in one transaction.
+pub const STEPS_MAX: usize = 64 << 10;
+/// Longest pattern of SCAN MATCH, in bytes.
+pub const PATTERN_MAX: usize = 1 << 10;
+/// Most keys that one SCAN looks at, whatever COUNT it names.
+pub const SCAN_COUNT_MAX: usize = 10_000;
+/// Bytes of keys after which a SCAN stops.
+pub const SCAN_BYTES_MAX: usize = 1 << 20;

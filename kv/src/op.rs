@@ -1,25 +1,38 @@
-//! What a write is in the replicated log, and what applying it answers.
+//! What a write is in the replicated log.
 //!
 //! The layer above is [`crate::command`], which makes an [`Op`] of a request; below is
-//! [`crate::store`], which applies it on every node. Entries live as long as the log does, so the
-//! encoding is our own, explicit and little-endian, and does not change with a library:
+//! [`crate::store`], which applies it on every node and answers with an
+//! [`Outcome`](crate::outcome::Outcome). Entries live as long as the log does, so the encoding is
+//! our own, explicit and little-endian, and does not change with a library:
 //!
 //! ```text
-//! op       kind u8, then by kind      1 SET   string key, string value
-//!                                     2 DEL   count u32, count × string
-//!                                     3 INCR  string
-//!                                     4 MSET  count u32, count × (string key, string value)
+//! op       kind u8, then by kind      1 SET    string key, string value
+//!                                     2 DEL    count u32, count × string
+//!                                     3 INCR   string
+//!                                     4 MSET   count u32, count × (string key, string value)
+//!                                     5 SET if string key, string value, answer u8,
+//!                                              when u8: 0 always · 1 missing · 2 present · 3 equal, string
+//!                                     6 APPEND string key, string value
+//!                                     7 ADD    string key, i64
+//!                                     8 GETDEL string
+//!                                     9 EXEC   count u32, count × (op, but no EXEC; or query)
+//! answer   0 OK or nothing · 1 the old value · 2 one or zero
 //! string   length u32, bytes
-//! outcome  kind u8, then by kind      1 done · 2 count i64 · 3 not an integer · 4 overflow · 5 unreadable op
 //! ```
 //!
 //! INVARIANT: `decode` takes exactly what `encode` makes: trailing bytes, lengths beyond
 //! [`crate::limits`] or beyond the input, and unknown kinds are refused, without a panic and
 //! without allocating on a length's word.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::limits::{ELEMENTS_MAX, KEY_MAX, VALUE_MAX};
+use crate::{
+    limits::{ELEMENTS_MAX, STEPS_MAX},
+    query::{self, Query},
+    wire::{
+        self, DecodeError, put_len, put_string, take_i64, take_key, take_list, take_u8, take_value,
+    },
+};
 
 /// A write. Keys and values keep to [`crate::limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,63 +59,138 @@ pub enum Op {
         /// Keys and values; of a key named twice the last counts.
         pairs: Vec<(Bytes, Bytes)>,
     },
+    /// Gives a key a value if a condition holds.
+    SetIf {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// The condition.
+        when: When,
+        /// What is answered.
+        answer: Answer,
+    },
+    /// Appends to a value; a missing key counts as empty. Answers the new length.
+    Append {
+        /// The key.
+        key: Bytes,
+        /// What is appended.
+        value: Bytes,
+    },
+    /// Adds to a decimal 64-bit integer; a missing key counts as 0.
+    Add {
+        /// The key.
+        key: Bytes,
+        /// What is added.
+        by: i64,
+    },
+    /// Removes a key and answers its value.
+    GetDel {
+        /// The key.
+        key: Bytes,
+    },
+    /// Several writes and questions, with nothing in between.
+    Exec {
+        /// In this order.
+        steps: Vec<Step>,
+    },
 }
 
-/// What applying an [`Op`] answered, the same on every node.
+/// Under which condition a key gets its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Under any.
+    Always,
+    /// If it has none.
+    Missing,
+    /// If it has one.
+    Present,
+    /// If it has this one.
+    Equal(Bytes),
+}
+
+/// What a conditional write answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It took effect.
+pub enum Answer {
+    /// That it is done, or nothing if the condition did not hold.
     Done,
-    /// It took effect; a count or the new number.
-    Count(i64),
-    /// INCR of a value that is no 64-bit integer: nothing changed.
-    NotInteger,
-    /// INCR of the largest integer: nothing changed.
-    Overflow,
-    /// The entry is not an op this version knows: nothing changed.
-    Unreadable,
+    /// The value before, or nothing if there was none; whether the condition held is not said.
+    Old,
+    /// 1 if the condition held, else 0.
+    Flag,
 }
 
-/// Bytes that are not an [`Op`], an [`Outcome`] or a snapshot of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot be decoded: {0}")]
-pub struct DecodeError(pub &'static str);
+/// A part of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A write.
+    Do(Op),
+    /// A question.
+    Ask(Query),
+}
 
 const SET: u8 = 1;
 const DEL: u8 = 2;
 const INCR: u8 = 3;
 const MSET: u8 = 4;
+const SET_IF: u8 = 5;
+const APPEND: u8 = 6;
+const ADD: u8 = 7;
+const GET_DEL: u8 = 8;
+const EXEC: u8 = 9;
+
+/// Bytes that an entry of a transaction begins with, before its steps.
+pub(crate) const EXEC_HEADER_LEN: usize = 5;
 
 impl Op {
     /// The op as bytes of a log entry.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.encoded_len());
+        self.put(&mut out);
+        out.freeze()
+    }
+
+    pub(crate) fn put(&self, out: &mut BytesMut) {
         match self {
-            Self::Set { key, value } => {
-                out.put_u8(SET);
-                put_string(&mut out, key);
-                put_string(&mut out, value);
-            }
+            Self::Set { key, value } => put_pair(out, SET, key, value),
             Self::Del { keys } => {
                 out.put_u8(DEL);
-                put_len(&mut out, keys.len());
-                keys.iter().for_each(|key| put_string(&mut out, key));
+                put_len(out, keys.len());
+                keys.iter().for_each(|key| put_string(out, key));
             }
             Self::Incr { key } => {
                 out.put_u8(INCR);
-                put_string(&mut out, key);
+                put_string(out, key);
             }
             Self::MSet { pairs } => {
                 out.put_u8(MSET);
-                put_len(&mut out, pairs.len());
+                put_len(out, pairs.len());
                 for (key, value) in pairs {
-                    put_string(&mut out, key);
-                    put_string(&mut out, value);
+                    put_string(out, key);
+                    put_string(out, value);
                 }
             }
+            Self::SetIf { key, value, when, answer } => {
+                put_pair(out, SET_IF, key, value);
+                answer.put(out);
+                when.put(out);
+            }
+            Self::Append { key, value } => put_pair(out, APPEND, key, value),
+            Self::Add { key, by } => {
+                out.put_u8(ADD);
+                put_string(out, key);
+                out.put_i64_le(*by);
+            }
+            Self::GetDel { key } => {
+                out.put_u8(GET_DEL);
+                put_string(out, key);
+            }
+            Self::Exec { steps } => {
+                put_exec(out, steps.len());
+                steps.iter().for_each(|step| step.put(out));
+            }
         }
-        out.freeze()
     }
 
     /// The op of a log entry; keys and values are slices of it.
@@ -110,20 +198,36 @@ impl Op {
     /// # Errors
     /// Anything that [`Op::encode`] does not make.
     pub fn decode(mut from: Bytes) -> Result<Self, DecodeError> {
-        let kind = from.try_get_u8().map_err(|_| DecodeError("empty"))?;
+        let kind = take_u8(&mut from)?;
         let op = match kind {
-            SET => {
-                let (key, value) = (take_key(&mut from)?, take_value(&mut from)?);
-                Self::Set { key, value }
-            }
-            DEL => Self::Del { keys: take_list(&mut from, take_key)? },
-            INCR => Self::Incr { key: take_key(&mut from)? },
+            EXEC => Self::Exec { steps: take_list(&mut from, STEPS_MAX, Step::take)? },
+            _ => Self::take(kind, &mut from)?,
+        };
+        wire::ended(&from, op)
+    }
+
+    /// Any op but a transaction; its kind is read already.
+    fn take(kind: u8, from: &mut Bytes) -> Result<Self, DecodeError> {
+        let op = match kind {
+            SET => Self::Set { key: take_key(from)?, value: take_value(from)? },
+            DEL => Self::Del { keys: take_list(from, ELEMENTS_MAX, take_key)? },
+            INCR => Self::Incr { key: take_key(from)? },
             MSET => Self::MSet {
-                pairs: take_list(&mut from, |from| Ok((take_key(from)?, take_value(from)?)))?,
+                pairs: take_list(from, ELEMENTS_MAX, |from| {
+                    Ok((take_key(from)?, take_value(from)?))
+                })?,
             },
+            SET_IF => {
+                let (key, value) = (take_key(from)?, take_value(from)?);
+                let (answer, when) = (Answer::take(from)?, When::take(from)?);
+                Self::SetIf { key, value, when, answer }
+            }
+            APPEND => Self::Append { key: take_key(from)?, value: take_value(from)? },
+            ADD => Self::Add { key: take_key(from)?, by: take_i64(from)? },
+            GET_DEL => Self::GetDel { key: take_key(from)? },
             _ => return Err(DecodeError("unknown kind")),
         };
-        if from.has_remaining() { Err(DecodeError("trailing bytes")) } else { Ok(op) }
+        Ok(op)
     }
 
     /// Bytes of [`Op::encode`].
@@ -131,159 +235,99 @@ impl Op {
     pub fn encoded_len(&self) -> usize {
         let string = |bytes: &Bytes| 4 + bytes.len();
         1 + match self {
-            Self::Set { key, value } => string(key) + string(value),
+            Self::Set { key, value } | Self::Append { key, value } => string(key) + string(value),
             Self::Del { keys } => 4 + keys.iter().map(string).sum::<usize>(),
-            Self::Incr { key } => string(key),
+            Self::Incr { key } | Self::GetDel { key } => string(key),
             Self::MSet { pairs } => {
                 4 + pairs.iter().map(|(key, value)| string(key) + string(value)).sum::<usize>()
             }
-        }
-    }
-}
-
-impl Outcome {
-    /// The outcome as the state machine hands it back.
-    #[must_use]
-    pub fn encode(self) -> Bytes {
-        match self {
-            Self::Done => Bytes::from_static(&[1]),
-            Self::Count(count) => {
-                let mut out = BytesMut::with_capacity(9);
-                out.put_u8(2);
-                out.put_i64_le(count);
-                out.freeze()
+            Self::SetIf { key, value, when, .. } => {
+                let expected = if let When::Equal(value) = when { string(value) } else { 0 };
+                string(key) + string(value) + 2 + expected
             }
-            Self::NotInteger => Bytes::from_static(&[3]),
-            Self::Overflow => Bytes::from_static(&[4]),
-            Self::Unreadable => Bytes::from_static(&[5]),
+            Self::Add { key, .. } => string(key) + 8,
+            // Only tests measure one: a connection builds it step by step.
+            Self::Exec { steps } => {
+                let mut out = BytesMut::new();
+                steps.iter().for_each(|step| step.put(&mut out));
+                4 + out.len()
+            }
+        }
+    }
+}
+
+impl Step {
+    pub(crate) fn put(&self, out: &mut BytesMut) {
+        match self {
+            Self::Do(op) => op.put(out),
+            Self::Ask(query) => query.put(out),
         }
     }
 
-    /// What [`Outcome::encode`] made.
-    ///
-    /// # Errors
-    /// Anything else.
-    pub fn decode(mut from: &[u8]) -> Result<Self, DecodeError> {
-        let kind = from.try_get_u8().map_err(|_| DecodeError("empty"))?;
-        let outcome = match kind {
-            1 => Self::Done,
-            2 => Self::Count(from.try_get_i64_le().map_err(|_| DecodeError("cut short"))?),
-            3 => Self::NotInteger,
-            4 => Self::Overflow,
-            5 => Self::Unreadable,
-            _ => return Err(DecodeError("unknown kind")),
-        };
-        if from.has_remaining() { Err(DecodeError("trailing bytes")) } else { Ok(outcome) }
+    fn take(from: &mut Bytes) -> Result<Self, DecodeError> {
+        let kind = take_u8(from)?;
+        if kind >= query::GET {
+            Query::take(kind, from).map(Self::Ask)
+        } else {
+            Op::take(kind, from).map(Self::Do)
+        }
     }
 }
 
-fn put_len(out: &mut BytesMut, len: usize) {
-    out.put_u32_le(u32::try_from(len).expect("requests are limited to 16 MiB"));
-}
-
-fn put_string(out: &mut BytesMut, bytes: &[u8]) {
-    put_len(out, bytes.len());
-    out.put_slice(bytes);
-}
-
-fn take_key(from: &mut Bytes) -> Result<Bytes, DecodeError> {
-    take_string(from, KEY_MAX)
-}
-
-fn take_value(from: &mut Bytes) -> Result<Bytes, DecodeError> {
-    take_string(from, VALUE_MAX)
-}
-
-fn take_string(from: &mut Bytes, max: usize) -> Result<Bytes, DecodeError> {
-    let len = from.try_get_u32_le().map_err(|_| DecodeError("cut short"))? as usize;
-    if len > max {
-        return Err(DecodeError("key or value too long"));
+impl When {
+    fn put(&self, out: &mut BytesMut) {
+        match self {
+            Self::Always => out.put_u8(0),
+            Self::Missing => out.put_u8(1),
+            Self::Present => out.put_u8(2),
+            Self::Equal(value) => {
+                out.put_u8(3);
+                put_string(out, value);
+            }
+        }
     }
-    if len > from.len() { Err(DecodeError("cut short")) } else { Ok(from.split_to(len)) }
+
+    fn take(from: &mut Bytes) -> Result<Self, DecodeError> {
+        match take_u8(from)? {
+            0 => Ok(Self::Always),
+            1 => Ok(Self::Missing),
+            2 => Ok(Self::Present),
+            3 => Ok(Self::Equal(take_value(from)?)),
+            _ => Err(DecodeError("unknown condition")),
+        }
+    }
 }
 
-fn take_list<T>(
-    from: &mut Bytes,
-    mut take: impl FnMut(&mut Bytes) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let count = from.try_get_u32_le().map_err(|_| DecodeError("cut short"))? as usize;
-    if count > ELEMENTS_MAX {
-        return Err(DecodeError("too many elements"));
+impl Answer {
+    fn put(self, out: &mut BytesMut) {
+        out.put_u8(match self {
+            Self::Done => 0,
+            Self::Old => 1,
+            Self::Flag => 2,
+        });
     }
-    // Each element takes four bytes at least, so this room is bounded by the input.
-    let mut items = Vec::with_capacity(count.min(from.len() / 4));
-    for _ in 0..count {
-        items.push(take(from)?);
+
+    fn take(from: &mut Bytes) -> Result<Self, DecodeError> {
+        match take_u8(from)? {
+            0 => Ok(Self::Done),
+            1 => Ok(Self::Old),
+            2 => Ok(Self::Flag),
+            _ => Err(DecodeError("unknown answer")),
+        }
     }
-    Ok(items)
+}
+
+/// The beginning of a transaction's entry; its steps follow.
+pub(crate) fn put_exec(out: &mut BytesMut, count: usize) {
+    out.put_u8(EXEC);
+    put_len(out, count);
+}
+
+fn put_pair(out: &mut BytesMut, kind: u8, key: &Bytes, value: &Bytes) {
+    out.put_u8(kind);
+    put_string(out, key);
+    put_string(out, value);
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-
-    fn bytes() -> impl Strategy<Value = Bytes> {
-        vec(any::<u8>(), 0..40).prop_map(Bytes::from)
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        prop_oneof![
-            (bytes(), bytes()).prop_map(|(key, value)| Op::Set { key, value }),
-            vec(bytes(), 0..5).prop_map(|keys| Op::Del { keys }),
-            bytes().prop_map(|key| Op::Incr { key }),
-            vec((bytes(), bytes()), 0..5).prop_map(|pairs| Op::MSet { pairs }),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn what_was_encoded_is_decoded(op in op()) {
-            let bytes = op.encode();
-            prop_assert_eq!(bytes.len(), op.encoded_len());
-            prop_assert_eq!(Op::decode(bytes), Ok(op));
-        }
-
-        #[test]
-        fn an_op_that_is_cut_or_has_more_is_refused(op in op(), at in any::<prop::sample::Index>()) {
-            let bytes = op.encode();
-            prop_assert!(Op::decode(bytes.slice(..at.index(bytes.len()))).is_err());
-            prop_assert!(Op::decode([&bytes[..], b"x"].concat().into()).is_err());
-        }
-
-        #[test]
-        fn any_bytes_are_decoded_to_the_same_bytes_or_refused(bytes in bytes()) {
-            if let Ok(op) = Op::decode(bytes.clone()) {
-                prop_assert_eq!(op.encode(), bytes);
-            }
-        }
-
-        #[test]
-        fn any_outcome_comes_back(count in any::<i64>(), bytes in vec(any::<u8>(), 0..12)) {
-            prop_assert_eq!(Outcome::decode(&Outcome::Count(count).encode()), Ok(Outcome::Count(count)));
-            if let Ok(outcome) = Outcome::decode(&bytes) {
-                prop_assert_eq!(outcome.encode(), Bytes::from(bytes));
-            }
-        }
-    }
-
-    #[test]
-    fn a_length_beyond_the_limit_is_refused_before_it_is_believed() {
-        let mut huge = vec![DEL];
-        huge.extend(u32::MAX.to_le_bytes());
-        assert_eq!(Op::decode(huge.into()), Err(DecodeError("too many elements")));
-        let mut long = vec![INCR];
-        long.extend(u32::try_from(KEY_MAX + 1).unwrap().to_le_bytes());
-        long.resize(KEY_MAX + 10, 0);
-        assert_eq!(Op::decode(long.into()), Err(DecodeError("key or value too long")));
-    }
-
-    #[test]
-    fn the_bytes_of_an_entry_do_not_change() {
-        let op = Op::Set { key: "k".into(), value: "vv".into() };
-        assert_eq!(&op.encode()[..], b"\x01\x01\0\0\0k\x02\0\0\0vv");
-        let op = Op::MSet { pairs: vec![("a".into(), "1".into())] };
-        assert_eq!(&op.encode()[..], b"\x04\x01\0\0\0\x01\0\0\0a\x01\0\0\x001");
-    }
-}
+mod tests;

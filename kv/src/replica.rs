@@ -12,19 +12,35 @@
 pub(crate) mod alone;
 pub mod raft;
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::{members::Members, resp::Reply, slot};
 
-/// Called once with the encoded [`crate::op::Outcome`] of a write.
+/// Called once with the encoded [`crate::outcome::Outcome`] of a write.
 pub type WriteDone = Box<dyn FnOnce(Result<Bytes, Refusal>) + Send>;
 /// Called once when the store may be read.
 pub type ReadDone = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
 
+/// A write on its way to the log.
+pub struct Proposal {
+    /// An encoded [`crate::op::Op`].
+    pub entry: Bytes,
+    /// Told what became of it.
+    pub done: WriteDone,
+}
+
+impl fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proposal").field("len", &self.entry.len()).finish_non_exhaustive()
+    }
+}
+
 /// One node's part in the replication.
 pub trait Replica: Send + Sync + 'static {
-    /// Asks for a write: an encoded [`crate::op::Op`].
-    fn propose(&self, op: Bytes, done: WriteDone);
+    /// Asks for writes, in this order and as one batch where the log can take them so.
+    fn propose(&self, proposals: Vec<Proposal>);
     /// Asks when the store here is recent enough for a linearizable read.
     fn read(&self, done: ReadDone);
     /// How the node stands.

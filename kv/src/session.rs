@@ -8,13 +8,12 @@
 use bytes::Bytes;
 
 use crate::{
-    command::Local,
+    cluster,
+    command::{Local, table},
     info,
-    members::Member,
     replica::{Role, Status},
     resp::{Protocol, Reply},
     server::Shared,
-    slot::{SLOT_COUNT, slot},
 };
 
 /// The state of one connection beyond its bytes.
@@ -46,12 +45,8 @@ impl Session {
             Local::Hello(arguments) => self.hello(&arguments, shared),
             Local::Info(sections) => Reply::Bulk(info::text(&sections, shared).into()),
             Local::Client(arguments) => self.client(&arguments),
-            Local::Cluster(arguments) => cluster(&arguments, shared),
-            Local::Command(arguments) => match subcommand(&arguments).as_slice() {
-                b"COUNT" => Reply::Integer(0),
-                b"DOCS" => Reply::Map(Vec::new()),
-                _ => Reply::Array(Vec::new()),
-            },
+            Local::Cluster(arguments) => cluster::answer(&arguments, shared),
+            Local::Command(arguments) => described(&arguments),
             Local::Config(arguments) => config(&arguments),
             Local::ReadOnly(read_only) => {
                 self.read_only = read_only;
@@ -134,6 +129,22 @@ impl Session {
     }
 }
 
+/// COMMAND: what there is, and for cluster-aware clients where the keys are. No documentation
+/// beyond the names: redis-cli then has no hints, and says nothing about it.
+fn described(arguments: &[Bytes]) -> Reply {
+    let names = arguments.get(1..).unwrap_or_default();
+    match (subcommand(arguments).as_slice(), arguments.len()) {
+        (_, 0) | (b"INFO", 1) => table::all(),
+        (b"INFO", _) => table::some(names.iter().map(Bytes::as_ref)),
+        (b"COUNT", 1) => Reply::Integer(i64::try_from(table::COMMANDS.len()).unwrap_or(i64::MAX)),
+        (b"LIST", 1) => {
+            Reply::Array(table::COMMANDS.iter().map(|entry| Reply::text(entry.name)).collect())
+        }
+        (b"DOCS", _) => Reply::Map(Vec::new()),
+        _ => Reply::error("ERR COMMAND knows COUNT, DOCS, INFO and LIST here"),
+    }
+}
+
 /// What HELLO calls a node: the words of Redis, which client libraries look for.
 fn role_name(status: &Status) -> &'static str {
     if status.role == Role::Leader { "master" } else { "replica" }
@@ -156,82 +167,8 @@ fn config(arguments: &[Bytes]) -> Reply {
     Reply::Map(names.iter().filter_map(known).collect())
 }
 
-/// As much of CLUSTER as a client needs to find the leader.
-fn cluster(arguments: &[Bytes], shared: &Shared) -> Reply {
-    let status = shared.replica.status();
-    match (subcommand(arguments).as_slice(), arguments.get(1..).unwrap_or_default()) {
-        (b"INFO", []) => Reply::text(cluster_info(&status, shared)),
-        (b"MYID", []) => Reply::text(node_name(status.id)),
-        (b"KEYSLOT", [key]) => Reply::Integer(i64::from(slot(key))),
-        (b"SLOTS", []) => cluster_slots(&status, shared),
-        (b"NODES", []) => Reply::text(cluster_nodes(&status, shared)),
-        _ => Reply::error("ERR CLUSTER knows INFO, MYID, KEYSLOT, SLOTS and NODES here"),
-    }
-}
-
-fn cluster_info(status: &Status, shared: &Shared) -> String {
-    let state = if status.leader.is_some() { "ok" } else { "fail" };
-    let slots = if status.leader.is_some() { SLOT_COUNT } else { 0 };
-    let (nodes, term) = (shared.members.len(), status.term);
-    format!(
-        "cluster_enabled:1\r\ncluster_state:{state}\r\ncluster_slots_assigned:{SLOT_COUNT}\r\n\
-         cluster_slots_ok:{slots}\r\ncluster_known_nodes:{nodes}\r\ncluster_size:1\r\n\
-         cluster_current_epoch:{term}\r\n"
-    )
-}
-
-/// All slots in one range, the leader first; no range while there is no leader.
-fn cluster_slots(status: &Status, shared: &Shared) -> Reply {
-    let Some((id, leader)) = leader(status, shared) else {
-        return Reply::Array(Vec::new());
-    };
-    let node = |id: u64, member: Member| {
-        Reply::Array(vec![
-            Reply::text(member.ip.to_string()),
-            Reply::Integer(i64::from(member.client_port)),
-            Reply::text(node_name(id)),
-            Reply::Array(Vec::new()),
-        ])
-    };
-    let mut range = vec![Reply::Integer(0), Reply::Integer(i64::from(SLOT_COUNT - 1))];
-    range.push(node(id, leader));
-    let others = shared.members.iter().filter(|(other, _)| *other != id);
-    range.extend(others.map(|(id, member)| node(id, member)));
-    Reply::Array(vec![Reply::Array(range)])
-}
-
-fn cluster_nodes(status: &Status, shared: &Shared) -> String {
-    let leader = leader(status, shared).map(|(id, _)| id);
-    let line = |(id, member): (u64, Member)| {
-        let myself = if id == status.id { "myself," } else { "" };
-        let (role, master, slots) = match leader {
-            Some(leader) if leader == id => ("master", "-".to_owned(), " 0-16383"),
-            Some(leader) => ("slave", node_name(leader), ""),
-            None => ("slave,noaddr", "-".to_owned(), ""),
-        };
-        format!(
-            "{} {}@{} {myself}{role} {master} 0 0 {} connected{slots}\n",
-            node_name(id),
-            member.client(),
-            member.raft_port,
-            status.term
-        )
-    };
-    shared.members.iter().map(line).collect()
-}
-
-fn leader(status: &Status, shared: &Shared) -> Option<(u64, Member)> {
-    let id = status.leader?;
-    Some((id, shared.members.get(id)?))
-}
-
-/// Forty hexadecimal digits, as clients expect.
-fn node_name(id: u64) -> String {
-    format!("{id:040x}")
-}
-
 /// The subcommand in capitals; empty if it is too long to be one.
-fn subcommand(arguments: &[Bytes]) -> Vec<u8> {
+pub(crate) fn subcommand(arguments: &[Bytes]) -> Vec<u8> {
     let name = arguments.first().map(Bytes::as_ref).unwrap_or_default();
     if name.len() <= 16 { name.to_ascii_uppercase() } else { Vec::new() }
 }

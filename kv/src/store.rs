@@ -9,6 +9,7 @@
 //!
 //! It does not know whether a read is linearizable; who reads has asked [`crate::replica`] first.
 
+mod apply;
 mod keyspace;
 mod snapshot;
 
@@ -17,7 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 pub use self::{keyspace::Keyspace, snapshot::Frozen};
-use crate::op::{DecodeError, Op, Outcome};
+use crate::{op::Op, outcome::Outcome, wire::DecodeError};
 
 /// The side that applies. One per node, moved into the Raft node.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ impl Store {
     /// Applies commands in order; one outcome each. Readers see all of them or none.
     pub fn apply<'a>(&mut self, commands: impl IntoIterator<Item = &'a Bytes>) -> Vec<Outcome> {
         let mut keyspace = self.write();
-        commands.into_iter().map(|command| apply(&mut keyspace, command)).collect()
+        commands.into_iter().map(|entry| apply_entry(&mut keyspace, entry)).collect()
     }
 
     /// The content as it is now, unmoved by later commands; costs the clone of a thousand `Arc`s.
@@ -83,51 +84,13 @@ fn read(keyspace: &RwLock<Keyspace>) -> RwLockReadGuard<'_, Keyspace> {
     keyspace.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn apply(keyspace: &mut Keyspace, command: &Bytes) -> Outcome {
-    let op = match Op::decode(command.clone()) {
-        Ok(op) => op,
+fn apply_entry(keyspace: &mut Keyspace, entry: &Bytes) -> Outcome {
+    match Op::decode(entry.clone()) {
+        Ok(op) => apply::apply(keyspace, op),
         // Committed by a newer version, or a bug; to skip it is what every node of this version
         // does, so they still agree.
-        Err(DecodeError(_)) => return Outcome::Unreadable,
-    };
-    match op {
-        Op::Set { key, value } => {
-            keyspace.insert(&key, &value);
-            Outcome::Done
-        }
-        Op::MSet { pairs } => {
-            for (key, value) in pairs {
-                keyspace.insert(&key, &value);
-            }
-            Outcome::Done
-        }
-        Op::Del { keys } => {
-            let removed = keys.iter().filter(|key| keyspace.remove(key)).count();
-            Outcome::Count(i64::try_from(removed).unwrap_or(i64::MAX))
-        }
-        Op::Incr { key } => increment(keyspace, &key),
+        Err(DecodeError(_)) => Outcome::Unreadable,
     }
-}
-
-fn increment(keyspace: &mut Keyspace, key: &[u8]) -> Outcome {
-    let value = match keyspace.get(key) {
-        None => 0,
-        Some(value) => match integer(&value) {
-            Some(value) => value,
-            None => return Outcome::NotInteger,
-        },
-    };
-    let Some(value) = value.checked_add(1) else {
-        return Outcome::Overflow;
-    };
-    keyspace.insert(key, value.to_string().as_bytes());
-    Outcome::Count(value)
-}
-
-/// A number only as Redis writes it: no plus, no leading zeros, no `-0`.
-fn integer(bytes: &[u8]) -> Option<i64> {
-    let value = crate::resp::integer(bytes)?;
-    (value.to_string().as_bytes() == bytes).then_some(value)
 }
 
 #[cfg(test)]

@@ -64,6 +64,63 @@ fn writes_of_a_pipeline_are_proposed_together_and_a_read_waits_for_them() {
 }
 
 #[test]
+fn a_pipeline_of_writes_is_one_proposal() {
+    let mut talk = Talk::new();
+    talk.replica.hold();
+    talk.say(&"INCR n\r\n".repeat(1000));
+    assert_eq!((talk.replica.held(), talk.replica.propose_calls()), (1000, 1));
+    talk.replica.release();
+    assert!(talk.say("").ends_with(":1000\r\n"));
+}
+
+#[test]
+fn a_transaction_is_one_entry_and_is_answered_as_a_whole() {
+    let mut talk = Talk::new();
+    talk.replica.hold();
+    let begun = talk.say("MULTI\r\nSET a 1\r\nINCR a\r\nGET a\r\nTYPE a\r\nMGET a b\r\n");
+    assert_eq!(begun, format!("+OK\r\n{}", "+QUEUED\r\n".repeat(5)));
+    assert_eq!(talk.replica.held(), 0);
+    assert_eq!(talk.say("EXEC\r\nGET a\r\n"), "");
+    assert_eq!(talk.replica.held(), 1);
+    talk.replica.release();
+    let done = "*5\r\n+OK\r\n:2\r\n$1\r\n2\r\n+string\r\n*2\r\n$1\r\n2\r\n$-1\r\n";
+    assert_eq!(talk.say(""), done);
+    talk.replica.release();
+    assert_eq!(talk.say(""), "$1\r\n2\r\n");
+    assert_eq!(talk.say("MULTI\r\nEXEC\r\n"), "+OK\r\n*0\r\n");
+    assert_eq!(talk.say("MULTI\r\nSET a 9\r\nDISCARD\r\n"), "+OK\r\n+QUEUED\r\n+OK\r\n");
+    assert!(talk.say("EXEC\r\n").starts_with("-ERR EXEC without MULTI"));
+    assert!(talk.say("DISCARD\r\n").starts_with("-ERR DISCARD without MULTI"));
+    assert_eq!(talk.replica.held(), 0);
+}
+
+#[test]
+fn a_spoilt_transaction_does_nothing() {
+    for spoil in ["NONSENSE", "SET a", "MULTI", "SCAN 0", "HELLO 3", "SET a 1 EX 1"] {
+        let mut talk = Talk::new();
+        let said = talk.say(&format!("MULTI\r\nSET a 1\r\n{spoil}\r\nSET b 1\r\nEXEC\r\n"));
+        assert!(said.starts_with("+OK\r\n+QUEUED\r\n-"), "{spoil}: {said}");
+        assert!(said.contains("-EXECABORT "), "{spoil}: {said}");
+        assert_eq!(talk.say("DBSIZE\r\n"), ":0\r\n", "{spoil}");
+    }
+    let mut talk = Talk::new();
+    talk.replica.refuse(Refusal::NotLeader { leader: Some(2) });
+    let said = talk.say("MULTI\r\nSET foo 1\r\nEXEC\r\n");
+    let moved = "+OK\r\n-MOVED 12182 127.0.0.1:7002\r\n-EXECABORT ";
+    assert!(said.starts_with(moved), "{said}");
+}
+
+#[test]
+fn a_transaction_is_bounded_in_bytes() {
+    let mut talk = Talk::new();
+    talk.say("MULTI\r\n");
+    let set = format!("SET k {}\r\n", "v".repeat(60_000));
+    let said = (0..300).map(|_| talk.say(&set)).find(|said| said != "+QUEUED\r\n");
+    assert_eq!(said, Some("-ERR transaction longer than 16 MiB\r\n".to_owned()));
+    assert!(talk.say("EXEC\r\n").starts_with("-EXECABORT"));
+}
+
+#[test]
 fn a_follower_sends_clients_to_the_leader() {
     let mut talk = Talk::new();
     talk.replica.refuse(Refusal::NotLeader { leader: Some(2) });
@@ -202,7 +259,8 @@ fn what_clients_say_when_they_connect_is_answered() {
     let mut talk = Talk::new();
     for (said, answer) in [
         ("COMMAND DOCS", "*0\r\n"),
-        ("COMMAND", "*0\r\n"),
+        ("COMMAND COUNT", ":34\r\n"),
+        ("COMMAND INFO nothing", "*1\r\n$-1\r\n"),
         ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG GET appendonly", "*2\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n"),
         ("CONFIG GET maxmemory", "*0\r\n"),
@@ -221,6 +279,14 @@ fn what_clients_say_when_they_connect_is_answered() {
     }
     let slots = talk.say("CLUSTER SLOTS\r\n");
     assert!(slots.starts_with("*1\r\n*4\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:7001\r\n"));
+    let all = talk.say("COMMAND\r\n");
+    assert!(all.starts_with("*34\r\n*10\r\n$6\r\nappend\r\n:3\r\n*2\r\n+write\r\n"), "{all}");
+    let shards = talk.say("CLUSTER SHARDS\r\n");
+    assert!(
+        shards
+            .starts_with("*1\r\n*4\r\n$5\r\nslots\r\n*2\r\n:0\r\n:16383\r\n$5\r\nnodes\r\n*2\r\n")
+    );
+    assert!(shards.contains("$6\r\nmaster") && shards.contains("$7\r\nreplica"), "{shards}");
     let nodes = talk.say("CLUSTER NODES\r\n");
     assert!(
         nodes.contains("127.0.0.1:7001@1 myself,master - 0 0 7 connected 0-16383\n"),

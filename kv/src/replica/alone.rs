@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
-use super::{ReadDone, Refusal, Replica, Role, Status, WriteDone};
+use super::{Proposal, ReadDone, Refusal, Replica, Role, Status, WriteDone};
 use crate::store::{Store, View};
 
 enum Call {
@@ -21,6 +21,7 @@ struct State {
     refusal: Option<Refusal>,
     applied: u64,
     read_calls: usize,
+    propose_calls: usize,
 }
 
 #[derive(Default)]
@@ -59,6 +60,11 @@ impl Alone {
         self.state.lock().unwrap().read_calls
     }
 
+    /// How often writes were proposed, however many at a time.
+    pub(crate) fn propose_calls(&self) -> usize {
+        self.state.lock().unwrap().propose_calls
+    }
+
     /// From now on everything is refused like this.
     pub(crate) fn refuse(&self, refusal: Refusal) {
         self.state.lock().unwrap().refusal = Some(refusal);
@@ -90,8 +96,11 @@ impl Alone {
 }
 
 impl Replica for Alone {
-    fn propose(&self, op: Bytes, done: WriteDone) {
-        self.come(Call::Write(op, done));
+    fn propose(&self, proposals: Vec<Proposal>) {
+        self.state.lock().unwrap().propose_calls += 1;
+        for Proposal { entry, done } in proposals {
+            self.come(Call::Write(entry, done));
+        }
     }
 
     fn read(&self, done: ReadDone) {

@@ -5,11 +5,8 @@ use std::io;
 use bytes::Bytes;
 use hardlog_raft::{Command, FrozenSnapshot, Handle, ProposeError, RoleName, StateMachine};
 
-use super::{ReadDone, Refusal, Replica, Role, Status, WriteDone};
-use crate::{
-    op::Outcome,
-    store::{Frozen, Store},
-};
+use super::{Proposal, ReadDone, Refusal, Replica, Role, Status};
+use crate::store::{Frozen, Store};
 
 /// A running node.
 #[derive(Clone)]
@@ -26,8 +23,10 @@ impl RaftReplica {
 }
 
 impl Replica for RaftReplica {
-    fn propose(&self, op: Bytes, done: WriteDone) {
-        self.handle.propose(op, move |result| done(result.map_err(Refusal::from)));
+    fn propose(&self, proposals: Vec<Proposal>) {
+        for Proposal { entry, done } in proposals {
+            self.handle.propose(entry, move |result| done(result.map_err(Refusal::from)));
+        }
     }
 
     fn read(&self, done: ReadDone) {
@@ -71,7 +70,7 @@ impl From<ProposeError> for Refusal {
 impl StateMachine for Store {
     fn apply(&mut self, commands: &[Command]) -> Vec<Bytes> {
         let commands = commands.iter().map(|command| &command.data);
-        Self::apply(self, commands).into_iter().map(Outcome::encode).collect()
+        Self::apply(self, commands).into_iter().map(|outcome| outcome.encode()).collect()
     }
 
     fn snapshot(&self) -> Box<dyn FrozenSnapshot> {

@@ -12,7 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-const SHARD_COUNT: usize = 1024;
+const SHARD_BITS: u32 = 10;
+const SHARD_COUNT: usize = 1 << SHARD_BITS;
 
 type Shard = BTreeMap<Bytes, Bytes>;
 
@@ -64,9 +65,13 @@ impl Keyspace {
     /// Gives a key a value. Both are copied: they are slices of a log entry, and keeping one small
     /// value of a large batch must not keep the batch.
     pub fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.insert_own(key, Bytes::copy_from_slice(value));
+    }
+
+    /// Gives a key a value whose memory is its own.
+    pub(super) fn insert_own(&mut self, key: &[u8], value: Bytes) {
         let Some(shard) = self.shards.get_mut(shard_of(key)) else { return };
         let shard = Arc::make_mut(shard);
-        let value = Bytes::copy_from_slice(value);
         self.bytes += value.len() as u64;
         if let Some(old) = shard.get_mut(key) {
             self.bytes -= old.len() as u64;
@@ -91,6 +96,35 @@ impl Keyspace {
         true
     }
 
+    /// Some keys from a cursor on, and the cursor to go on with; 0 begins, and 0 is the end.
+    ///
+    /// Keys come in the order of their checksum, turned so that a shard's keys stand together. The
+    /// cursor is a place in that order: it means the same on every node, after a restart and after
+    /// a snapshot, and a key that is there all the time is met exactly once. Looks at about `count`
+    /// keys, fewer when they are longer than `bytes_max` together, and more only where several have
+    /// the same checksum. Each call sorts the keys of the shard where it begins.
+    #[must_use]
+    pub fn scan(&self, cursor: u64, count: usize, bytes_max: usize) -> (u64, Vec<Bytes>) {
+        let Ok(from) = u32::try_from(cursor) else { return (0, Vec::new()) };
+        let first_shard = usize::try_from(from >> (u32::BITS - SHARD_BITS)).unwrap_or(0);
+        let (mut keys, mut bytes) = (Vec::new(), 0);
+        for shard in self.shards.iter().skip(first_shard) {
+            let mut placed: Vec<_> = shard.keys().map(|key| (place_of(key), key)).collect();
+            placed.retain(|(place, _)| *place >= from);
+            placed.sort_unstable();
+            let mut last = None;
+            for (place, key) in placed {
+                if (keys.len() >= count.max(1) || bytes >= bytes_max) && last != Some(place) {
+                    return (u64::from(place), keys);
+                }
+                bytes += key.len();
+                keys.push(key.clone());
+                last = Some(place);
+            }
+        }
+        (0, keys)
+    }
+
     /// All keys and values, in an order that depends on the content alone.
     pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
         self.shards.iter().flat_map(|shard| shard.iter())
@@ -99,4 +133,9 @@ impl Keyspace {
 
 fn shard_of(key: &[u8]) -> usize {
     crc32fast::hash(key) as usize % SHARD_COUNT
+}
+
+/// Where a key stands in the order of [`Keyspace::scan`]: its shard in the highest bits.
+fn place_of(key: &[u8]) -> u32 {
+    crc32fast::hash(key).rotate_right(SHARD_BITS)
 }

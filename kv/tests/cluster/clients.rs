@@ -26,6 +26,25 @@ fn redis_cli_speaks_to_the_leader() {
         (&["DBSIZE"], "2"),
         (&["-3", "GET", "b"], "2"),
         (&["-x", "SET", "in"], "OK"),
+        (&["SET", "b", "9", "NX"], ""),
+        (&["SET", "b", "3", "XX", "GET"], "2"),
+        (&["CAS", "b", "3", "4"], "1"),
+        (&["CAS", "b", "3", "5"], "0"),
+        (&["APPEND", "b", "5"], "2"),
+        (&["INCRBY", "b", "5"], "50"),
+        (&["DECR", "b"], "49"),
+        (&["STRLEN", "b"], "2"),
+        (&["TYPE", "b"], "string"),
+        (&["GETDEL", "b"], "49"),
+        (&["SETNX", "b", "2"], "1"),
+        (&["GETSET", "b", "3"], "2"),
+        (&["SET", "b", "2"], "OK"),
+        (
+            &["SET", "b", "2", "EX", "1"],
+            "ERR keys do not expire here: EX, PX, EXAT, PXAT and KEEPTTL are not known",
+        ),
+        (&["SCAN", "0", "MATCH", "gr*"], "0\ngreeting"),
+        (&["--scan", "--pattern", "gr*"], "greeting"),
         (&["FLUSHALL"], "ERR unknown command 'FLUSHALL'"),
         (&["CLUSTER", "KEYSLOT", "foo"], "12182"),
     ] {
@@ -42,6 +61,8 @@ fn redis_cli_speaks_to_the_leader() {
     // Commands one after the other over one connection, as a script would send them.
     let script = "SET n 41\nINCR n\nGET n\n";
     assert_eq!(said(&redis_cli(leader, &[], script)), "OK\n42\n42");
+    let script = "MULTI\nINCR n\nGET n\nEXEC\n";
+    assert_eq!(said(&redis_cli(leader, &[], script)), "OK\nQUEUED\nQUEUED\n43\n43");
 }
 
 #[test]

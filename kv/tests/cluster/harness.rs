@@ -101,11 +101,15 @@ pub(crate) fn info(address: SocketAddr, name: &str) -> Option<String> {
 pub(crate) fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
-        assert!(std::env::var_os("HARDLOG_REQUIRE_PROGRAMS").is_none(), "{program} is missing");
-        let said = format!("SKIPPED: {program} is not installed (Debian's redis-tools has it)\n");
-        std::io::stderr().write_all(said.as_bytes()).unwrap();
+        skipped(&format!("{program} (Debian's redis-tools has it)"));
     }
     found
+}
+
+/// Says that a test cannot run here for want of something, and fails where that must be there.
+pub(crate) fn skipped(wanted: &str) {
+    assert!(std::env::var_os("HARDLOG_REQUIRE_PROGRAMS").is_none(), "missing: {wanted}");
+    std::io::stderr().write_all(format!("SKIPPED: not installed: {wanted}\n").as_bytes()).unwrap();
 }
 
 /// Runs redis-cli against one node.

@@ -9,3 +9,4 @@ mod clients;
 mod crash;
 mod harness;
 mod program;
+mod python;
