@@ -130,7 +130,7 @@ class Disk:
         self.dur_names, self.changes = dict(self.names), []; self._did()
 
     def images(self, limit, rng):
-        """Every (or a sample of `limit`) content after a power cut: ({name: (ino, bytes)}, harmed name)."""
+        """Every (or a sample of `limit`) content after a power cut: ({name: (ino, bytes)}, harmed (name, ino, sector))."""
         n = len(self.changes)
         kept = ([[i < j for i in range(n)] for j in range(n + 1)] if self.journal
                 else itertools.product((False, True), repeat=n))
@@ -165,7 +165,7 @@ class Disk:
                 for k in ino.harm:
                     bad = bytearray(base[name][1])
                     bad[k * SECTOR:(k + 1) * SECTOR] = b'\xee' * SECTOR
-                    yield {**base, name: (ino, bytes(bad))}, name
+                    yield {**base, name: (ino, bytes(bad))}, (name, ino, k)
 
     @staticmethod
     def of(image):
@@ -758,7 +758,7 @@ class Ledger:
         return True
 
     def judge(self, log, row, rot, harmed):
-        """None, or which promise is broken. rot: (ino, sector, kind) or None."""
+        """None, or which promise is broken. rot: (ino, sector, kind) or None; harmed: (name, ino, sector) or None."""
         view, fault = log.view, rot or harmed
         ks = [k for k, h in enumerate(self.hist) if h[0] == view.key()]
         if not ks:
@@ -772,8 +772,9 @@ class Ledger:
         what = f'acknowledged batches {[h[2] for h in lost]} lost'
         if not fault:
             return f'{what} ({row})'
-        hit = rot and (rot[0], rot[1] * SECTOR, (rot[1] + 1) * SECTOR)
-        proof = max([s for s, i, a, e in self.proof if not (hit and i is hit[0] and a < hit[2] and e > hit[1])], default=0)
+        ino, sector = rot[:2] if rot else harmed[1:]       # what stood there proves nothing any more
+        hit = (ino, sector * SECTOR, (sector + 1) * SECTOR)
+        proof = max([s for s, i, a, e in self.proof if not (i is hit[0] and a < hit[2] and e > hit[1])], default=0)
         if lost[0][2] <= proof:
             return f'{what}, though the disk proves {proof} durable ({row})'
         low = min([h[1] for h in lost if h[1] is not None], default=None)
@@ -998,7 +999,7 @@ def explore(history, opts, every=False):
             if tag in seen:
                 continue
             seen.add(tag)
-            if harmed and any(n > harmed for n in image if n.startswith('wal')):
+            if harmed and any(n > harmed[0] for n in image if n.startswith('wal')):
                 harmed = None                              # it has a successor: the page rule must make it harmless
             count[0] += 1
             check(w, image, None, harmed, opts)

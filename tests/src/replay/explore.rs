@@ -159,7 +159,12 @@ impl Watch {
             let counts = harmed
                 .as_ref()
                 .is_some_and(|harm| segments(&image).iter().all(|name| *name <= harm.name));
-            self.visit(&image, counts.then_some(Fault::Harmed), || format!("{harmed:?}"));
+            let fault = harmed.as_ref().filter(|_| counts).map(|harm| {
+                let start = harm.sector * SECTOR;
+                let place = Place { file: harm.name.clone(), start, end: start + SECTOR };
+                Fault::Harmed { place }
+            });
+            self.visit(&image, fault, || format!("{harmed:?}"));
         }
         self.rng = rng;
         if nested && self.found.is_none() {

@@ -32,8 +32,8 @@ impl Place {
 /// What was done to a disk besides cutting its power.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
-    /// A failed writeback harmed a sector that may still count.
-    Harmed,
+    /// A failed writeback harmed this sector, which may still count.
+    Harmed { place: Place },
     /// This sector rotted; `zeroed` says whether to zeros.
     Rotten { place: Place, zeroed: bool },
 }
@@ -200,9 +200,9 @@ impl Ledger {
 
     /// The highest sequence that is stated durable outside of what the fault harmed.
     fn proof_left(&self, fault: &Fault) -> u64 {
-        let harmed = |statement: &Statement| match (fault, &statement.place) {
-            (Fault::Rotten { place, .. }, Some(stated)) => stated.meets(place),
-            _ => false,
+        let (Fault::Rotten { place: bad, .. } | Fault::Harmed { place: bad }) = fault;
+        let harmed = |statement: &Statement| {
+            statement.place.as_ref().is_some_and(|stated| stated.meets(bad))
         };
         self.proof.iter().filter(|s| !harmed(s)).map(|s| s.durable).max().unwrap_or(0)
     }
