@@ -93,6 +93,7 @@ fn node_config(args: &ServeArgs) -> NodeConfig {
         snapshot_every_bytes: args.snapshot_every << 20,
         keep_behind: args.keep_behind,
         listener: None,
+        security: None,
     }
 }
 

@@ -107,6 +107,7 @@ fn start(dir: &std::path::Path) -> Result<Vec<Node>, Box<dyn Error>> {
             snapshot_every_bytes: 64 << 20,
             keep_behind: 10_000,
             listener: Some(listener),
+            security: None,
         };
         nodes.push(Node::start(config, Counter(0))?);
     }

@@ -40,7 +40,7 @@ use crate::{
     message::NodeId,
     state_machine::StateMachine,
     status::{Board, Status},
-    transport::Transport,
+    transport::{Security, Transport},
     work::{Apply, Carry},
 };
 
@@ -72,6 +72,9 @@ pub struct NodeConfig {
     pub keep_behind: u64,
     /// Where it listens; its own address among `peers` if not given.
     pub listener: Option<TcpListener>,
+    /// What protects the connections between nodes, such as `Tls` under feature `tls`. Without it
+    /// only loopback is allowed, unless [`Config::insecure`] says otherwise.
+    pub security: Option<Arc<dyn Security>>,
 }
 
 /// A running node.

@@ -37,6 +37,11 @@ fn snapshot_files_of_any_bytes() {
     fuzz("snapshot", fuzzing::snapshot, 500);
 }
 
+#[test]
+fn messages_of_any_bytes() {
+    fuzz("message", hardlog_raft::transport::fuzz, 2000);
+}
+
 fn fuzz(target: &str, entry: fn(&[u8]), runs_min: u64) {
     let corpus = corpus(target);
     for (name, bytes) in &corpus {

@@ -146,6 +146,7 @@ fn transport(
         peers: config.peers.clone(),
         message_bytes_max: u32::try_from(largest + MESSAGE_EXTRA_BYTES).unwrap_or(u32::MAX),
         outbox_bytes_max: raft.inflight_bytes_max + largest,
+        security: config.security.clone(),
         insecure: raft.insecure,
     };
     let inbox = Arc::clone(inbox);

@@ -22,7 +22,7 @@ use std::{
 
 use hardlog::LogId;
 
-use super::{Lane, frame::bad};
+use super::{Lane, Wire, frame::bad};
 use crate::message::NodeId;
 
 /// Version of hello, frames and codec.
@@ -57,6 +57,8 @@ pub(super) enum Verdict {
     Log = 4,
     /// The same log, opened fewer times than before: an older copy of the disk.
     Incarnation = 5,
+    /// Its certificate is of another node.
+    Certificate = 6,
 }
 
 impl Verdict {
@@ -68,6 +70,7 @@ impl Verdict {
             3 => Self::Stranger,
             4 => Self::Log,
             5 => Self::Incarnation,
+            6 => Self::Certificate,
             _ => return None,
         })
     }
@@ -86,6 +89,7 @@ impl Verdict {
                 "its log was opened fewer times than before: \
                                   the disk was put back to an older copy"
             }
+            Self::Certificate => "its certificate does not name it",
         }
     }
 }
@@ -196,7 +200,7 @@ impl Acquaintance {
     /// Says hello on a fresh connection to `to`, and hears it out.
     pub(super) fn introduce(
         &self,
-        stream: &mut (impl Read + Write),
+        stream: &mut Box<dyn Wire>,
         to: NodeId,
         lane: Lane,
     ) -> io::Result<()> {
@@ -212,9 +216,13 @@ impl Acquaintance {
     }
 
     /// Hears the hello of a fresh connection and answers it.
-    pub(super) fn receive(&self, stream: &mut (impl Read + Write)) -> io::Result<Hello> {
+    pub(super) fn receive(&self, stream: &mut Box<dyn Wire>) -> io::Result<Hello> {
         let hello = Hello::read(stream)?;
-        let verdict = self.judge(&hello);
+        // First, so that nobody is remembered under a name that is not shown to be its own.
+        let verdict = match stream.is(hello.from, self.cluster) {
+            true => self.judge(&hello),
+            false => Verdict::Certificate,
+        };
         self.hello(hello.from, hello.lane, verdict).write(stream)?;
         refusal(verdict, hello.from)?;
         Ok(hello)

@@ -1,40 +1,47 @@
 //! Connections that peers open: accept, hear the hello, hand each frame's message over.
 //!
 //! A peer has one connection for each lane; a new one replaces the old, which may be the half-open
-//! rest of a machine that vanished. Connections that have not said hello are few and short-lived.
+//! rest of a machine that vanished.
+//! Connections that have not introduced themselves are few and short-lived, and where too many come
+//! the oldest of them goes: idle ones cannot keep a peer out.
+//! A connection that says what no correct node says is ended with the reason in the log and in
+//! [`Refusals`]; the other connections do not notice.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::{self, BufReader},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use super::{
-    Deliver, Lane,
+    Deliver, Lane, Refusals, Security, Socket, WRITE_TIMEOUT, Wire,
     codec::{Bincode, Codec},
     frame,
+    guard::Guard,
     handshake::Acquaintance,
 };
 use crate::message::NodeId;
 
+/// For everything up to the answer to the hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that have not said hello yet.
-const STRANGERS_MAX: usize = 32;
+pub(super) const STRANGERS_MAX: usize = 32;
 const READ_BUFFER: usize = 64 << 10;
 
 pub(super) struct Inbound {
     acquaintance: Arc<Acquaintance>,
     message_bytes_max: u32,
     deliver: Deliver,
+    security: Option<Arc<dyn Security>>,
     stopped: AtomicBool,
-    strangers: AtomicUsize,
     connections: Mutex<Connections>,
+    refusals: Mutex<Refusals>,
 }
 
 #[derive(Default)]
@@ -43,6 +50,8 @@ struct Connections {
     listener: Option<SocketAddr>,
     count: u64,
     open: BTreeMap<(NodeId, Lane), (u64, TcpStream)>,
+    /// Those that have not introduced themselves, oldest first.
+    strangers: VecDeque<(u64, TcpStream)>,
 }
 
 impl Inbound {
@@ -50,14 +59,16 @@ impl Inbound {
         acquaintance: Arc<Acquaintance>,
         message_bytes_max: u32,
         deliver: Deliver,
+        security: Option<Arc<dyn Security>>,
     ) -> Self {
         Self {
             acquaintance,
             message_bytes_max,
             deliver,
+            security,
             stopped: AtomicBool::new(false),
-            strangers: AtomicUsize::new(0),
             connections: Mutex::default(),
+            refusals: Mutex::default(),
         }
     }
 
@@ -73,7 +84,7 @@ impl Inbound {
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         let connections = self.connections();
-        for (_, stream) in connections.open.values() {
+        for (_, stream) in connections.open.values().chain(&connections.strangers) {
             // It fails only if the connection is gone already.
             let _gone = stream.shutdown(Shutdown::Both);
         }
@@ -83,19 +94,46 @@ impl Inbound {
         }
     }
 
-    /// Takes note of a connection; its number, or none if the transport is stopping.
-    fn register(&self, peer: NodeId, lane: Lane, stream: &TcpStream) -> io::Result<Option<u64>> {
+    /// Connections that were ended for what they said.
+    pub(super) fn refusals(&self) -> Refusals {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refuse(&self, peer: Option<NodeId>, error: &io::Error) {
+        tracing::warn!(peer, %error, "a connection is refused");
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.count += 1;
+        refusals.last = Some((peer, error.to_string()));
+    }
+
+    /// Takes note of a fresh connection; its number.
+    fn meet(&self, stream: &TcpStream) -> io::Result<u64> {
         let mut connections = self.connections();
-        if self.is_stopped() {
-            return Ok(None);
+        if connections.strangers.len() >= STRANGERS_MAX
+            && let Some((_, oldest)) = connections.strangers.pop_front()
+        {
+            let _gone = oldest.shutdown(Shutdown::Both);
         }
         connections.count += 1;
         let number = connections.count;
-        let old = connections.open.insert((peer, lane), (number, stream.try_clone()?));
-        if let Some((_, old)) = old {
+        connections.strangers.push_back((number, stream.try_clone()?));
+        Ok(number)
+    }
+
+    fn part(&self, number: u64) {
+        self.connections().strangers.retain(|(of, _)| *of != number);
+    }
+
+    /// Makes a connection the one of a peer's lane; false if the transport is stopping.
+    fn register(&self, key: (NodeId, Lane), number: u64, stream: TcpStream) -> bool {
+        let mut connections = self.connections();
+        if self.is_stopped() {
+            return false;
+        }
+        if let Some((_, old)) = connections.open.insert(key, (number, stream)) {
             let _gone = old.shutdown(Shutdown::Both);
         }
-        Ok(Some(number))
+        true
     }
 
     fn forget(&self, peer: NodeId, lane: Lane, number: u64) {
@@ -126,47 +164,67 @@ fn accept(inbound: &Arc<Inbound>, listener: &TcpListener) {
         if inbound.is_stopped() {
             return;
         }
-        if inbound.strangers.fetch_add(1, Ordering::SeqCst) >= STRANGERS_MAX {
-            inbound.strangers.fetch_sub(1, Ordering::SeqCst);
-            continue;
-        }
-        let of_thread = Arc::clone(inbound);
-        let spawned = thread::Builder::new().name("from".to_owned()).spawn(move || {
-            if let Err(error) = serve(&of_thread, stream) {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
-        if let Err(error) = spawned {
-            inbound.strangers.fetch_sub(1, Ordering::SeqCst);
-            tracing::warn!(%error, "no thread for a connection");
+        if let Err(error) = welcome(inbound, stream) {
+            tracing::warn!(%error, "a connection is not served");
         }
     }
 }
 
-fn serve(inbound: &Inbound, mut stream: TcpStream) -> io::Result<()> {
-    let hello = stream
-        .set_read_timeout(Some(HELLO_TIMEOUT))
-        .and_then(|()| stream.set_write_timeout(Some(HELLO_TIMEOUT)))
-        .and_then(|()| inbound.acquaintance.receive(&mut stream));
-    inbound.strangers.fetch_sub(1, Ordering::SeqCst);
-    let hello = hello.inspect_err(|error| tracing::warn!(%error, "a connection is refused"))?;
-    stream.set_read_timeout(None)?;
-    let (peer, lane) = (hello.from, hello.lane);
-    let Some(number) = inbound.register(peer, lane, &stream)? else { return Ok(()) };
-    let ended = receive(inbound, peer, stream);
-    inbound.forget(peer, lane, number);
+fn welcome(inbound: &Arc<Inbound>, stream: TcpStream) -> io::Result<()> {
+    let number = inbound.meet(&stream)?;
+    let of_thread = Arc::clone(inbound);
+    let serve = move || {
+        if let Err(error) = serve(&of_thread, stream, number) {
+            tracing::debug!(%error, "connection ended");
+        }
+    };
+    let spawned = thread::Builder::new().name("from".to_owned()).spawn(serve);
+    spawned.map(|_detached| ()).inspect_err(|_| inbound.part(number))
+}
+
+fn serve(inbound: &Inbound, stream: TcpStream, number: u64) -> io::Result<()> {
+    let introduced = introduction(inbound, stream);
+    inbound.part(number);
+    let (key, mut wire) = introduced.inspect_err(|error| inbound.refuse(None, error))?;
+    wire.socket().settle(WRITE_TIMEOUT)?;
+    if !inbound.register(key, number, wire.socket().handle()?) {
+        return Ok(());
+    }
+    let ended = receive(inbound, key.0, wire);
+    inbound.forget(key.0, key.1, number);
+    if let Err(error) = &ended
+        && error.kind() == io::ErrorKind::InvalidData
+    {
+        inbound.refuse(Some(key.0), error);
+    }
     ended
 }
 
-fn receive(inbound: &Inbound, peer: NodeId, stream: TcpStream) -> io::Result<()> {
+/// Who is there, shown as far as it can be shown.
+fn introduction(
+    inbound: &Inbound,
+    stream: TcpStream,
+) -> io::Result<((NodeId, Lane), Box<dyn Wire>)> {
+    let socket = Socket::new(stream, HELLO_TIMEOUT)?;
+    let mut wire: Box<dyn Wire> = match &inbound.security {
+        Some(security) => security.accept(socket)?,
+        None => Box::new(socket),
+    };
+    let hello = inbound.acquaintance.receive(&mut wire)?;
+    Ok(((hello.from, hello.lane), wire))
+}
+
+fn receive(inbound: &Inbound, peer: NodeId, wire: Box<dyn Wire>) -> io::Result<()> {
     let codec = Bincode::new(u64::from(inbound.message_bytes_max));
-    let mut stream = BufReader::with_capacity(READ_BUFFER, stream);
+    let mut stream = BufReader::with_capacity(READ_BUFFER, wire);
+    let mut guard = Guard::default();
     let mut body = Vec::new();
     while frame::read(&mut stream, &mut body, inbound.message_bytes_max)? {
         let message = codec.decode(&body).map_err(|error| frame::bad(error.to_string()))?;
         if message.from != peer || message.to != inbound.acquaintance.id {
             return Err(frame::bad(format!("node {peer} sent a message of node {}", message.from)));
         }
+        guard.look(&message).map_err(|why| frame::bad(why.to_string()))?;
         if inbound.is_stopped() || !(inbound.deliver)(message) {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Lane,
+    Lane, Security, Socket, WRITE_TIMEOUT, Wire,
     codec::{Bincode, Codec},
     frame,
     handshake::Acquaintance,
@@ -19,8 +19,8 @@ use super::{
 use crate::message::{Message, NodeId};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// A peer that takes no byte for this long is as good as gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For everything up to the answer to the hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_millis(500);
 /// Frames are gathered up to here before they go to the socket.
@@ -33,6 +33,7 @@ pub(super) struct Link {
     pub(super) lane: Lane,
     pub(super) outbox: Arc<Outbox>,
     pub(super) codec: Bincode,
+    pub(super) security: Option<Arc<dyn Security>>,
 }
 
 pub(super) fn spawn(link: Link) -> io::Result<JoinHandle<()>> {
@@ -71,18 +72,21 @@ fn run(link: &Link) {
     }
 }
 
-fn connect(link: &Link) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&link.address, CONNECT_TIMEOUT)?;
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-    stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-    link.acquaintance.introduce(&mut stream, link.peer, link.lane)?;
-    Ok(stream)
+fn connect(link: &Link) -> io::Result<Box<dyn Wire>> {
+    let stream = TcpStream::connect_timeout(&link.address, CONNECT_TIMEOUT)?;
+    let socket = Socket::new(stream, HELLO_TIMEOUT)?;
+    let mut wire: Box<dyn Wire> = match &link.security {
+        Some(security) => security.connect(socket, link.peer, link.acquaintance.cluster)?,
+        None => Box::new(socket),
+    };
+    link.acquaintance.introduce(&mut wire, link.peer, link.lane)?;
+    wire.socket().settle(WRITE_TIMEOUT)?;
+    Ok(wire)
 }
 
 fn send(
     link: &Link,
-    stream: &mut TcpStream,
+    stream: &mut Box<dyn Wire>,
     messages: impl IntoIterator<Item = Message>,
     buffer: &mut Vec<u8>,
 ) -> io::Result<()> {
@@ -97,6 +101,7 @@ fn send(
         }
     }
     stream.write_all(buffer)?;
+    stream.flush()?;
     buffer.shrink_to(4 * GATHER_BYTES);
     Ok(())
 }

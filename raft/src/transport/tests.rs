@@ -11,6 +11,10 @@ use hardlog::{Entry, EntryId};
 
 use super::*;
 
+mod hostile;
+#[cfg(feature = "tls")]
+mod tls;
+
 const WAIT: Duration = Duration::from_secs(10);
 
 fn listener() -> TcpListener {
@@ -26,6 +30,7 @@ fn settings(id: NodeId, peers: &BTreeMap<NodeId, SocketAddr>) -> Settings {
         peers: peers.clone(),
         message_bytes_max: 1 << 20,
         outbox_bytes_max: 8 << 20,
+        security: None,
         insecure: false,
     }
 }

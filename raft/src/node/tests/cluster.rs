@@ -102,6 +102,7 @@ impl Cluster {
             snapshot_every_bytes: self.snapshot_every_bytes,
             keep_behind: 0,
             listener: None,
+            security: None,
         }
     }
 
