@@ -4,6 +4,9 @@
 //!   look   ─▶ Inventory        names and lock, no file is opened
 //!   verify ─▶ VerifyReport     every byte, every checksum, every cross-check; quick: as an open does
 //!   dump   ─▶ Row, Row, Row    the log itself, as it was written
+//!   follow ─▶ and whatever is written from then on
+//!   diff   ─▶ DiffReport       several replicas, entry by entry
+//!   Window ─▶ Live, Live, Live the entries that count now, in order
 //! ```
 //!
 //! Above: `wal-tool`, and whoever wants a verdict in a test or a demonstration. Below: the codec, the
@@ -17,23 +20,35 @@
 //! What it does not do: repair. On a live log it cannot see one instant of all files: what looks wrong
 //! there is looked at again before it is called wrong.
 
+mod ahead;
 mod chain;
+mod diff;
 mod dump;
 mod finding;
+mod hex;
 mod inventory;
+mod judge;
+mod lone;
 mod report;
 mod snapshots;
+mod stats;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod walk;
+mod window;
 
 pub use self::{
-    dump::{BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row, dump},
+    diff::{Broken, DiffReport, Difference, REPLICAS_MAX, Replica, diff},
+    dump::{BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row, dump, follow},
     finding::{Code, Finding, Severity, Trouble},
+    hex::{Field, Good, hex},
     inventory::{Inventory, look},
+    lone::LoneFile,
     report::{Contents, Outcome, Role, SegmentReport, Summary, VerifyReport},
     snapshots::SnapshotReport,
+    stats::{Count, Stats, stats},
     verify::{Progress, VerifyOptions, verify},
+    window::{Live, LiveEntry, Window},
 };

@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{dump, exit, explain, status, verify};
+use crate::{diff, dump, exit, explain, get, hex, ls, stats, status, verify};
 
 /// Looks at a hardlog directory: what is in it, whether it is whole, and what to do if not.
 #[derive(Debug, Parser)]
@@ -66,6 +66,16 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// One screen: who has it open, what is in it, and a quick verdict.
     Status(status::Args),
+    /// A row for each segment, or for each snapshot file.
+    Ls(ls::Args),
+    /// One entry, with everything that is known of it.
+    Get(get::Args),
+    /// The bytes of a header or a batch, each field named, stored and computed CRC side by side.
+    Hex(hex::Args),
+    /// Entries and bytes by term and kind, their sizes, truncations, what a trim would free.
+    Stats(stats::Args),
+    /// Replicas compared: what they share, where they differ, whether Log Matching holds.
+    Diff(diff::Args),
     /// The log itself, row by row; goes on past damage and shows it as a row.
     Dump(dump::Args),
     /// Reads and checks everything: framing, checksums, chain, terms, index files, snapshots.
@@ -74,12 +84,14 @@ pub(crate) enum Command {
     Explain(explain::Args),
 }
 
+/// Reads a number that may be grouped.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
+    let digits: String = text.chars().filter(|c| !matches!(c, ' ' | '_' | ',')).collect();
+    digits.parse::<u64>().map_err(|e| format!("{text:?}: {e}"))
+}
+
 /// Reads `7`, `40..60`, `40..` or `..60`.
 pub(crate) fn indexes(text: &str) -> Result<RangeInclusive<u64>, String> {
-    let number = |text: &str| {
-        let digits: String = text.chars().filter(|c| !matches!(c, ' ' | '_' | ',')).collect();
-        digits.parse::<u64>().map_err(|e| format!("{text:?}: {e}"))
-    };
     let Some((low, high)) = text.split_once("..") else {
         return number(text).map(|index| index..=index);
     };

@@ -7,10 +7,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use hardlog::{
-    fs::disk::DiskFs,
-    inspect::{self, BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row},
-};
+use hardlog::inspect::{self, BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row};
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -18,6 +15,7 @@ use crate::{
     exit::{self, Ended, Failure},
     json, number,
     out::{Out, Tone},
+    source::Source,
     verify,
 };
 
@@ -62,14 +60,14 @@ pub(crate) enum Value {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
-    let fs = DiskFs::new(&args.dir);
+    let source = Source::open(&args.dir)?;
     let mut options = DumpOptions::default();
     options.indexes.clone_from(&args.indexes);
     (options.term, options.segment, options.tail) = (args.term, args.segment, args.tail);
 
     let mut printer = Printer { args, out, kind: BatchKind::Batch, rows: 0, failed: None };
     printer.open()?;
-    let report = inspect::dump(&fs, &options, &mut |row| printer.row(&row));
+    let report = inspect::dump(source.fs(), &options, &mut |row| printer.row(&row));
     let Printer { rows, failed, .. } = printer;
     if let Some(e) = failed {
         return Err(Failure::Output(e));
@@ -205,18 +203,33 @@ impl Printer<'_> {
 }
 
 /// A payload for people.
-fn shown(payload: &[u8], value: Option<Value>) -> String {
+pub(crate) fn value(value: Value, payload: &[u8]) -> String {
     match value {
-        Some(Value::None) => String::new(),
-        Some(Value::Utf8) => format!("\"{}\"", number::text(payload)),
-        Some(Value::Hex) => number::hex(payload),
-        Some(Value::Base64) => number::base64(payload),
-        None => {
-            let front = payload.get(..GLIMPSE).unwrap_or(payload);
-            let more = if front.len() < payload.len() { "…" } else { "" };
-            format!("\"{}{more}\"", number::text(front))
-        }
+        Value::None => String::new(),
+        Value::Utf8 => format!("\"{}\"", number::text(payload)),
+        Value::Hex => number::hex(payload),
+        Value::Base64 => number::base64(payload),
     }
+}
+
+/// A payload for programs: the name of the field, and its text.
+pub(crate) fn value_json(value: Option<Value>, payload: &[u8]) -> Option<(&'static str, String)> {
+    match value.unwrap_or(Value::Base64) {
+        Value::None => None,
+        Value::Utf8 => Some(("utf8", String::from_utf8_lossy(payload).into_owned())),
+        Value::Hex => Some(("hex", number::hex(payload))),
+        Value::Base64 => Some(("base64", number::base64(payload))),
+    }
+}
+
+/// The beginning of a payload, or all of it as asked for.
+fn shown(payload: &[u8], asked: Option<Value>) -> String {
+    if let Some(asked) = asked {
+        return value(asked, payload);
+    }
+    let front = payload.get(..GLIMPSE).unwrap_or(payload);
+    let more = if front.len() < payload.len() { "…" } else { "" };
+    format!("\"{}{more}\"", number::text(front))
 }
 
 fn changed(change: &ChangeRow) -> String {
@@ -267,7 +280,7 @@ fn as_json(row: &Row<'_>, value: Option<Value>, dir: &Path) -> Json {
             }
             object
         }
-        Row::Entry(entry) => entry_json(entry, value.unwrap_or(Value::Base64)),
+        Row::Entry(entry) => entry_json(entry, value),
         Row::Damage(finding) => {
             let mut object = json::finding(finding, dir);
             if let Some(fields) = object.as_object_mut() {
@@ -279,7 +292,7 @@ fn as_json(row: &Row<'_>, value: Option<Value>, dir: &Path) -> Json {
     }
 }
 
-fn entry_json(entry: &EntryRow<'_>, value: Value) -> Json {
+fn entry_json(entry: &EntryRow<'_>, value: Option<Value>) -> Json {
     let mut object = json!({
         "row": "entry",
         "index": entry.id.index,
@@ -290,14 +303,8 @@ fn entry_json(entry: &EntryRow<'_>, value: Value) -> Json {
         "len": entry.payload.len(),
         "sound": entry.sound,
     });
-    let (name, text) = match value {
-        Value::None => return object,
-        Value::Utf8 => ("utf8", String::from_utf8_lossy(entry.payload).into_owned()),
-        Value::Hex => ("hex", number::hex(entry.payload)),
-        Value::Base64 => ("base64", number::base64(entry.payload)),
-    };
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert(name.to_owned(), json!(text));
+    if let Some((name, text)) = value_json(value, entry.payload) {
+        object[name] = json!(text);
     }
     object
 }

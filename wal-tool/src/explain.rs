@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     args::Format,
     exit::{self, Ended, Failure},
+    number,
     out::{Out, Tone},
 };
 
@@ -60,7 +61,7 @@ pub(crate) fn run(code: &str, out: &mut Out) -> Ended {
         let name = out.toned(Tone::Strong, code.name());
         out.line(&format!("{name}  {}", code.title()))?;
         for (label, text) in [("cause", cause), ("danger", danger), ("do", action)] {
-            for (at, line) in wrapped(text, 84).iter().enumerate() {
+            for (at, line) in number::wrapped(text, 70).iter().enumerate() {
                 let label = if at == 0 { label } else { "" };
                 out.line(&format!("  {label:<7} {line}"))?;
             }
@@ -69,27 +70,13 @@ pub(crate) fn run(code: &str, out: &mut Out) -> Ended {
     Ok(0)
 }
 
-/// `text` in lines of at most `width` characters, broken between words.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 fn about(code: Code) -> Page {
     match code.name().as_bytes().get(1) {
         Some(b'1') => heals(code),
         Some(b'2') => batches(code),
         Some(b'3') => chain(code),
         Some(b'4') => meaning(code),
+        Some(b'6') => replicas(code),
         _ => snapshots(code),
     }
 }
@@ -229,6 +216,29 @@ fn meaning(code: Code) -> Page {
     }
 }
 
+fn replicas(code: Code) -> Page {
+    match code {
+        Code::W601 => page(
+            "Two replicas hold different entries at an index that both call committed. Raft never \
+             does that: one of the logs was edited, mixed up, restored from an older copy, or lost \
+             a promise; or the program broke a rule.",
+            "Clients were told one thing by one replica and another by the other. State machines \
+             have diverged.",
+            "Stop the replicas. Keep all directories. Find the one that differs from the majority, \
+             and how it came to do so, before anything is rebuilt: wal-tool dump A..B on each.",
+        ),
+        _ => page(
+            "Two replicas hold different entries above what both call committed. As a note this is \
+             what elections leave: entries that an old leader could not get to a majority. As an \
+             error the two agree on an entry behind the difference, or on index and term and not on \
+             the bytes: that breaks Log Matching.",
+            "None for the note: the next leader overwrites them. For the error: a leader would take \
+             the logs for equal where they are not.",
+            "Nothing for the note. For the error as W601.",
+        ),
+    }
+}
+
 fn snapshots(code: Code) -> Page {
     match code {
         Code::W502 => page(
@@ -269,12 +279,5 @@ mod tests {
         causes.sort_unstable();
         causes.dedup();
         assert_eq!(causes.len(), Code::ALL.len());
-    }
-
-    #[test]
-    fn lines_are_broken_between_words() {
-        assert_eq!(wrapped("aa bb cc", 5), ["aa bb", "cc"]);
-        assert!(wrapped("", 5).is_empty());
-        assert_eq!(wrapped("longerthanfive", 5), ["longerthanfive"]);
     }
 }

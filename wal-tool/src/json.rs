@@ -88,6 +88,7 @@ pub(crate) fn segment(segment: &SegmentReport) -> Value {
         "created": segment.created.as_secs(),
         "begins": segment.begins,
         "indexed": segment.indexed,
+        "live": segment.live,
         "contents": segment.contents.map(contents),
     })
 }

@@ -10,13 +10,21 @@
 //! read-only mount, and at evidence. What writes says so in its help.
 
 mod args;
+mod decode;
+mod diff;
 mod dump;
 mod exit;
 mod explain;
+mod get;
+mod hex;
 mod json;
+mod ls;
 mod number;
 mod out;
+mod source;
+mod stats;
 mod status;
+mod table;
 mod verify;
 
 use std::process::ExitCode;
@@ -59,6 +67,11 @@ fn run(arguments: Arguments, out: &mut Out) -> Ended {
         (Some(Command::Status(args)), _) => status::run(&args.dir, out),
         (None, Some(dir)) => status::run(&dir, out),
         (Some(Command::Verify(args)), _) => verify::run(&args, out),
+        (Some(Command::Ls(args)), _) => ls::run(&args, out),
+        (Some(Command::Get(args)), _) => get::run(&args, out),
+        (Some(Command::Hex(args)), _) => hex::run(&args, out),
+        (Some(Command::Stats(args)), _) => stats::run(&args, out),
+        (Some(Command::Diff(args)), _) => diff::run(&args, out),
         (Some(Command::Dump(args)), _) => dump::run(&args, out),
         (Some(Command::Explain(args)), _) => explain::run(&args.code, out),
         (None, None) => Err(Failure::Usage("which directory? See wal-tool --help".to_owned())),

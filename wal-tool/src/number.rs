@@ -34,6 +34,11 @@ pub(crate) fn count(number: u64, one: &str) -> String {
     format!("{} {one}{plural}", grouped(number))
 }
 
+/// `1 entry`, `2 entries`.
+pub(crate) fn count_of(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
 /// A window of indexes, both ends included, as `40 001..48 230`.
 pub(crate) fn span((first, last): (u64, u64)) -> String {
     if first == last { grouped(first) } else { format!("{}..{}", grouped(first), grouped(last)) }
@@ -80,6 +85,21 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     out
 }
 
+/// `text` in lines of at most `width` characters, broken between words.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +135,12 @@ mod tests {
         }
         assert_eq!(hex(&[0, 255, 16]), "00ff10");
         assert_eq!(text(b"a\"b\\\n\xff\xc3\xa4"), "a\\\"b\\\\\\n\\xff\u{e4}");
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrapped("aa bb cc", 5), ["aa bb", "cc"]);
+        assert!(wrapped("", 5).is_empty());
+        assert_eq!(wrapped("longerthanfive", 5), ["longerthanfive"]);
     }
 }

@@ -6,12 +6,24 @@
 use std::{
     env,
     io::{self, BufWriter, IsTerminal, Write},
-    time::{Duration, Instant},
 };
 
+use hardlog::inspect::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::args::{Colour, Format, Output};
+use crate::{
+    args::{Colour, Format, Output},
+    number,
+};
+
+/// How far it is: share, bytes, speed, time left, the file that was read last.
+const BAR: &str =
+    "{percent:>3} % {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {msg}";
+/// Columns of a terminal in which everything for people can be read.
+pub(crate) const COLUMNS: usize = 80;
+/// Bytes that wait for the next write to standard output.
+const BUFFER: usize = 64 << 10;
 
 /// How a piece of text is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +53,8 @@ pub(crate) struct Out {
     pub(crate) format: Format,
     colour: bool,
     to: BufWriter<io::StdoutLock<'static>>,
-    progress: Option<Instant>,
-    shown: bool,
+    /// Hidden unless a terminal listens on standard error.
+    bar: ProgressBar,
 }
 
 impl Out {
@@ -57,13 +69,27 @@ impl Out {
             Colour::Never => false,
             Colour::Auto => !set("NO_COLOR") && (forced || stdout.is_terminal()),
         };
-        let progress = io::stderr().is_terminal().then(Instant::now);
-        Self { format, colour, to: BufWriter::new(stdout.lock()), progress, shown: false }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        // A template without colour: the same everywhere, and within 80 columns.
+        if let Ok(style) = ProgressStyle::with_template(BAR) {
+            bar.set_style(style.progress_chars("█▌ "));
+        }
+        let to = BufWriter::with_capacity(BUFFER, stdout.lock());
+        Self { format, colour, to, bar }
     }
 
     /// A line for people.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.to, "{text}")
+    }
+
+    /// Text for people in lines of 80 columns, each behind `indent`.
+    pub(crate) fn paragraph(&mut self, indent: &str, text: &str) -> io::Result<()> {
+        let width = COLUMNS.saturating_sub(indent.chars().count());
+        for line in number::wrapped(text, width) {
+            self.line(&format!("{indent}{line}"))?;
+        }
+        Ok(())
     }
 
     /// Raw text, without a line's end.
@@ -85,22 +111,15 @@ impl Out {
     }
 
     /// Tells whoever watches how far it is; at most ten times a second.
-    pub(crate) fn progress(&mut self, text: &str) {
-        let Some(last) = &mut self.progress else { return };
-        if last.elapsed() < Duration::from_millis(100) {
-            return;
-        }
-        *last = Instant::now();
-        self.shown = true;
-        // Nothing depends on it: a terminal that went away is no reason to stop.
-        let _ = write!(io::stderr(), "\r\x1b[K{text}");
+    pub(crate) fn progress(&mut self, at: Progress<'_>) {
+        self.bar.set_length(at.total);
+        self.bar.set_position(at.done);
+        self.bar.set_message(at.file.to_owned());
     }
 
-    /// Takes the line of progress away.
+    /// Takes the bar away.
     pub(crate) fn still(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        self.bar.finish_and_clear();
     }
 
     pub(crate) fn finish(&mut self) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hardlog::{
-    fs::{Fs, LockState, disk::DiskFs},
+    fs::LockState,
     inspect::{self, Inventory, Outcome, Role, Severity, VerifyOptions, VerifyReport},
 };
 use serde_json::json;
@@ -16,6 +16,7 @@ use crate::{
     exit::{self, Ended},
     json, number,
     out::{Out, Tone},
+    source::Source,
     verify,
 };
 
@@ -31,9 +32,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(dir: &Path, out: &mut Out) -> Ended {
-    let fs = DiskFs::new(dir);
-    let report = inspect::verify(&fs, VerifyOptions::new().quick(true), &mut |_| {})?;
-    let found = inspect::look(&fs)?;
+    let source = Source::open(dir)?;
+    let fs = source.fs();
+    let report = inspect::verify(fs, VerifyOptions::new().quick(true), &mut |_| {})?;
+    let found = inspect::look(fs)?;
     let free = fs.free_space().ok();
     if out.format == Format::Human {
         human(&report, &found, free, (dir, out))?;

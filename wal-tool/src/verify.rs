@@ -8,7 +8,6 @@ use std::{
 use hardlog::{
     Verdict,
     error::Evidence,
-    fs::disk::DiskFs,
     inspect::{self, Finding, Outcome, Role, SegmentReport, Severity, VerifyOptions, VerifyReport},
 };
 use serde_json::json;
@@ -18,6 +17,7 @@ use crate::{
     exit::{self, Ended},
     json, number,
     out::{Out, Tone},
+    source::{Source, title},
 };
 
 /// Sound segments named one by one; more are counted.
@@ -37,12 +37,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
-    let fs = DiskFs::new(&args.dir);
+    let source = Source::open(&args.dir)?;
     let options = VerifyOptions::new().quick(args.quick);
-    let report = inspect::verify(&fs, options, &mut |at| {
-        let percent = at.done.saturating_mul(100) / at.total.max(1);
-        out.progress(&format!("{percent:3} %  {}", at.file));
-    })?;
+    let report = inspect::verify(source.fs(), options, &mut |at| out.progress(at))?;
     out.still();
     match out.format {
         Format::Human => human(&report, &args.dir, out)?,
@@ -69,12 +66,6 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
         }
     }
     Ok(report.outcome().code())
-}
-
-/// The name of a directory as it stands at the head of a report.
-fn title(dir: &Path) -> String {
-    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|| dir.display().to_string())
 }
 
 fn human(report: &VerifyReport, dir: &Path, out: &mut Out) -> io::Result<()> {

@@ -108,6 +108,11 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// Where this is, for messages.
     fn root(&self) -> &Path;
 
+    /// Whether this is only a part of a log, so that a file which is not here may well exist.
+    fn is_part(&self) -> bool {
+        false
+    }
+
     /// Makes the root and its sub-directories where they are missing (mode 0700) and syncs the
     /// parent of the root, so that the log's directory itself survives a power cut.
     ///

@@ -11,9 +11,10 @@ use crate::{entry::LogId, layout::SegmentId};
 
 const INDEX_MAGIC: [u8; 8] = *b"hlindex\n";
 const VERSION: u32 = 1;
-const FIXED: usize = 112;
+/// Bytes before the tables.
+pub(crate) const FIXED: usize = 112;
 /// Limit of an index file; a larger one is ignored.
-pub(crate) const INDEX_FILE_MAX: u64 = 256 << 20;
+const INDEX_FILE_MAX: u64 = 256 << 20;
 
 /// Which segment an index file speaks of, and in which state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,15 @@ pub(crate) fn encode(identity: &Identity, summary: &Summary) -> Vec<u8> {
     let crc = crc32fast::hash(&out);
     u32s(&mut out, &[crc]);
     out
+}
+
+/// Whether a file of `len` bytes that begins so can be an index: asked before so much is allocated.
+pub(crate) fn can_be(front: &[u8], len: u64) -> bool {
+    let Some(fixed) = front.get(..FIXED).filter(|_| len <= INDEX_FILE_MAX) else { return false };
+    let count = |at: usize, each: u64| LE::read_u64(&fixed[at..at + 8]).checked_mul(each);
+    let tables = [count(88, 16), count(96, 24), count(104, 16)];
+    let sum = tables.into_iter().try_fold(FIXED as u64 + 4, |sum, one| sum.checked_add(one?));
+    fixed[..8] == INDEX_MAGIC && sum == Some(len)
 }
 
 /// What a file says, if its checksum holds and its lengths fit.

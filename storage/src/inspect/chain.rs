@@ -4,26 +4,24 @@
 //! stops. Where an open refuses (a file is missing, or is not the one that was named) it says so and
 //! goes on with the next older file there is, whose end nobody states then.
 //!
-//! Above: `verify`. Below: `tally`, `recovery::chain`.
+//! Above: `verify`. Below: `ahead`, which reads several segments at once; `recovery::chain`.
 
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     batch::HEAD_LEN,
-    error::{Error, Reason},
+    entry::Index,
+    error::Error,
     fs::Fs,
     header::{Header, Predecessor},
-    index::file::Identity,
     inspect::{
+        ahead::{Ahead, Job, with_ahead},
         finding::{Code, Finding, Severity, Trouble},
         inventory::Inventory,
-        tally::{Tally, tally},
+        tally::Tally,
     },
     layout::{SegmentId, index_name},
-    recovery::{
-        chain::{Opened, open_segment, read_index, read_state},
-        evidence::Place,
-    },
+    recovery::chain::{Opened, open_segment, read_index},
     segment::segment_path,
     state::LogState,
 };
@@ -36,6 +34,10 @@ pub(crate) struct Member {
     pub(crate) begins: Option<LogState>,
     /// Lowest index from which it drops entries of older ones.
     pub(crate) cut: Option<u64>,
+    /// One past the last index when it ended, as far as its own bytes or its index file tell.
+    pub(crate) next: Option<Index>,
+    /// Refilled entries, and the batches that hold their bytes, in the order in which they count.
+    pub(crate) refills: Vec<(Index, u64)>,
     /// None where the index file was believed.
     pub(crate) tally: Option<Tally>,
     pub(crate) indexed: bool,
@@ -100,13 +102,39 @@ pub(crate) struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    /// Walks from segment `top` on; `read` hears of each segment that was read.
-    pub(crate) fn walk(&mut self, top: SegmentId, read: &mut dyn FnMut(&Path, u64)) {
+    /// Walks from segment `top` on, with so many threads; `read` hears of each segment that was read.
+    pub(crate) fn walk(
+        &mut self,
+        top: SegmentId,
+        threads: usize,
+        read: &mut dyn FnMut(&Path, u64),
+    ) {
+        let jobs = self.expected(top);
+        let threads = if self.quick { 1 } else { threads };
+        with_ahead(self.fs, (&jobs, self.quick), threads, |ahead| self.follow(top, ahead, read));
+    }
+
+    /// The segments that the walk will want if nothing is wrong, in its order.
+    fn expected(&self, top: SegmentId) -> Vec<Job> {
+        let (mut jobs, mut next) = (Vec::new(), Some((top, None)));
+        while let Some((id, sealed)) = next.take() {
+            let Some(&(header, _)) = self.headers.sound.get(&id) else { break };
+            jobs.push(Job { header, sealed });
+            next = header.predecessor.filter(|p| p.id < id).map(|p| (p.id, Some(p)));
+        }
+        jobs
+    }
+
+    fn follow(&mut self, top: SegmentId, ahead: &mut Ahead<'_>, read: &mut dyn FnMut(&Path, u64)) {
         let mut next = Some((top, None));
         let mut first = None;
         while let Some((id, sealed)) = next.take() {
             let Some(&(header, len)) = self.headers.sound.get(&id) else { return };
-            let member = self.member(header, sealed);
+            let got = ahead.member(Job { header, sealed });
+            self.findings.extend(got.finding);
+            self.troubles.extend(got.trouble);
+            let member = got.member;
+            self.check_index(&member);
             read(&segment_path(self.fs, id), len);
             if first.is_none() {
                 first = Some(window_first(&member));
@@ -132,6 +160,9 @@ impl Chain<'_> {
         named: Predecessor,
         newer: &Member,
     ) -> Option<(SegmentId, Option<Predecessor>)> {
+        if self.fs.is_part() {
+            return None;
+        }
         let path = segment_path(self.fs, named.id);
         let older = self.headers.sound.range(..header.id);
         let same = |(_, (found, _)): &(&SegmentId, &(Header, u64))| found.log_id == header.log_id;
@@ -169,58 +200,6 @@ impl Chain<'_> {
             self.findings.push(finding.at(len, named.end - len).says(says));
         }
         Some((named.id, Some(named)))
-    }
-
-    fn member(&mut self, header: Header, sealed: Option<Predecessor>) -> Member {
-        let path = segment_path(self.fs, header.id);
-        let indexed = sealed.and_then(|sealed| {
-            let identity = Identity {
-                log_id: header.log_id,
-                id: header.id,
-                salt: header.salt,
-                end: sealed.end,
-                last_seq: sealed.last_seq,
-            };
-            read_index(self.fs, header.id).filter(|(found, _)| *found == identity)
-        });
-        let mut member = Member {
-            header,
-            sealed,
-            begins: None,
-            cut: None,
-            tally: None,
-            indexed: indexed.is_some(),
-        };
-        let read = open_segment(self.fs, header.id).and_then(|opened| {
-            let end = sealed.map(|sealed| sealed.end.min(opened.len));
-            if self.quick
-                && let Some((_, summary)) = &indexed
-            {
-                let state = read_state(&*opened.file, &path, &header, end.unwrap_or(opened.len));
-                return Ok((None, summary.lowest_cut, Some(state?)));
-            }
-            let place = Place::new((&*opened.file, &path), &header, opened.len, end);
-            let tally = tally(place)?;
-            let (cut, state) = (tally.cut, tally.begins.clone());
-            Ok((Some(tally), cut, state))
-        });
-        match read {
-            Ok((tally, cut, begins)) => {
-                (member.tally, member.cut, member.begins) = (tally, cut, begins);
-            }
-            Err(Error::Corrupt(damage)) if damage.reason == Reason::State => {
-                let finding = Finding::new(Code::W201, Severity::Error, path)
-                    .at(damage.offset, 0)
-                    .judged(crate::Verdict::Corrupt, damage.evidence)
-                    .says(damage.reason.to_string());
-                self.findings.push(finding);
-            }
-            // Trimmed since its header was read.
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => self.troubles.push(Trouble::Io { file: path, message: e.to_string() }),
-        }
-        self.check_index(&member);
-        member
     }
 
     /// The index file beside a segment: needed by nobody, made again by an open.

@@ -10,7 +10,11 @@
 //! It shows what was written, so an entry that a later row truncates is shown too. Whether damage
 //! still counts is not its business: `verify` knows that.
 
+mod follow;
+
 use std::ops::{ControlFlow, RangeInclusive};
+
+pub use follow::follow;
 
 use crate::{
     batch::{Head, Section, Sections, SnapshotMark},
@@ -168,8 +172,18 @@ pub fn dump(
     options: &DumpOptions,
     each: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
 ) -> Result<VerifyReport> {
+    dump_to(fs, options, each).map(|(report, _)| report)
+}
+
+/// As [`dump`]; where it stopped in the newest segment, unless `each` ended it.
+fn dump_to(
+    fs: &dyn Fs,
+    options: &DumpOptions,
+    each: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>,
+) -> Result<(VerifyReport, Option<Position>)> {
     /// Findings kept of a dump.
     const KEPT_MAX: usize = 1000;
+    let mut position = None;
     let mut report = verify(fs, VerifyOptions::new().quick(true), &mut |_| {})?;
     let mut options = options.clone();
     if let Some((tail, (_, next))) = options.tail.zip(report.summary.window) {
@@ -193,7 +207,7 @@ pub fn dump(
         let mut show =
             Show { options: &options, segment: segment.id, fs, each, met: &mut met, live };
         match show.segment(segment) {
-            Ok(next) => flow = next,
+            Ok((next, stopped)) => (flow, position) = (next, stopped),
             Err(e) => {
                 let (file, message) = (segment.file.clone(), e.to_string());
                 troubles.push(Trouble::Io { file, message });
@@ -210,7 +224,7 @@ pub fn dump(
     let new = met.into_iter().filter(|finding| !known.iter().any(|old| old.is_same(finding)));
     report.findings = new.collect();
     report.findings.extend(known);
-    Ok(report)
+    Ok((report, position.filter(|_| flow.is_continue())))
 }
 
 /// Whether it concerns a file of the chain as a whole, so that no walk meets it.
@@ -235,6 +249,14 @@ fn chosen<'a>(report: &'a VerifyReport, options: &DumpOptions) -> Vec<&'a Segmen
     rows
 }
 
+/// Where to go on: behind the batch of sequence `seq`.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    segment: SegmentId,
+    offset: u64,
+    seq: u64,
+}
+
 /// Turns the events of one segment into rows.
 struct Show<'a, 'e> {
     options: &'a DumpOptions,
@@ -246,11 +268,11 @@ struct Show<'a, 'e> {
 }
 
 impl Show<'_, '_> {
-    fn segment(&mut self, row: &SegmentReport) -> Result<ControlFlow<()>> {
+    fn segment(&mut self, row: &SegmentReport) -> Result<(ControlFlow<()>, Option<Position>)> {
         let Opened { file, header, len, .. } = match open_segment(self.fs, row.id) {
             // Trimmed since the directory was listed.
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(ControlFlow::Continue(()));
+                return Ok((ControlFlow::Continue(()), None));
             }
             other => other?,
         };
@@ -262,15 +284,16 @@ impl Show<'_, '_> {
             flow = self.event(&path, event);
             flow
         })?;
+        let stopped = Position { segment: row.id, offset: ending.x, seq: ending.seq };
         if flow.is_continue() && ending.verdict == Verdict::Unproven {
             let severity = if self.live { Severity::Note } else { Severity::Warning };
             let finding = Finding::new(Code::W101, severity, path)
                 .at(ending.x, ending.dropped)
                 .judged(ending.verdict, ending.evidence)
                 .says("nothing later states that it was durable");
-            return Ok(self.damage(finding));
+            return Ok((self.damage(finding), Some(stopped)));
         }
-        Ok(flow)
+        Ok((flow, Some(stopped)))
     }
 
     fn damage(&mut self, finding: Finding) -> ControlFlow<()> {

@@ -63,6 +63,8 @@ codes! {
     W502 "mark without file": "The log marks a snapshot, and there is no such file.";
     W503 "no trailer": "A snapshot file has no valid trailer: it is cut short.";
     W504 "gap between snapshot and log": "Entries between the newest mark and the window are gone.";
+    W601 "replicas differ below commit": "Two replicas hold different entries that both call committed.";
+    W602 "replicas differ above commit": "Two replicas hold different entries that not both call committed.";
 }
 
 impl Code {

@@ -24,6 +24,8 @@ pub struct Summary {
     pub log_id: Option<LogId>,
     /// First index of the window and one past the last; None where that is not known.
     pub window: Option<(Index, Index)>,
+    /// Id of the entry just before the window, if known.
+    pub prev: Option<EntryId>,
     /// Id of the last entry, if known.
     pub last: Option<EntryId>,
     /// Term, vote and commit.
@@ -80,6 +82,8 @@ pub struct SegmentReport {
     pub created: Duration,
     /// One past the last index when it was begun: where its entries begin.
     pub begins: Option<Index>,
+    /// First and last of its entries that the window counts on; None where there are none.
+    pub live: Option<(Index, Index)>,
     /// What was counted in it; None where the index file was believed instead.
     pub contents: Option<Contents>,
     /// A good index file stands beside it.

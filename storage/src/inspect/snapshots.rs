@@ -4,7 +4,7 @@
 
 use crate::{
     batch::SnapshotMark,
-    entry::{EntryId, LogId},
+    entry::{EntryId, Index, LogId, Term},
     error::{Damage, Error, Reason},
     fs::{Dir, Fs},
     inspect::{
@@ -87,12 +87,17 @@ pub(crate) fn check(
         }
         all.reports.push(report);
     }
-    if let Some((index, term)) = newest.filter(|key| !found.snapshots.contains_key(key)) {
+    if let Some((index, term)) = missing(fs, found, newest) {
         let file = fs.root().join(Dir::Snapshots.name()).join(snapshot_name(index, term));
         let says = "the log counts on this snapshot: an open refuses without it";
         all.findings.push(Finding::new(Code::W502, Severity::Error, file).says(says));
     }
     all
+}
+
+/// The newest marked snapshot, if it should be here and is not.
+fn missing(fs: &dyn Fs, found: &Inventory, newest: Option<(Index, Term)>) -> Option<(Index, Term)> {
+    newest.filter(|key| !found.snapshots.contains_key(key) && !fs.is_part())
 }
 
 fn damaged(damage: &Damage, has_trailer: bool, marked: bool) -> Finding {

@@ -5,7 +5,7 @@
 //! INVARIANT: memory does not follow the length of the file: lists that damage or a strange log could
 //! make long are cut at a limit, and what was cut off is counted.
 
-use std::{collections::BTreeSet, ops::ControlFlow, path::Path};
+use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
 
 use crate::{
     batch::{Head, Section, Sections},
@@ -61,7 +61,8 @@ pub(crate) struct Tally {
     pub(crate) terms: Option<(Term, Term)>,
     /// The lowest index from which this segment drops entries of older ones.
     pub(crate) cut: Option<Index>,
-    pub(crate) refills: BTreeSet<EntryId>,
+    /// Refilled entries and the last batch that holds bytes for each.
+    pub(crate) refills: BTreeMap<EntryId, u64>,
     pub(crate) bad: Vec<BadPayload>,
     /// Bad payloads that a later batch of this segment dropped or replaced.
     pub(crate) dead: Vec<BadPayload>,
@@ -102,7 +103,7 @@ impl Tally {
             indexes: None,
             terms: None,
             cut: None,
-            refills: BTreeSet::new(),
+            refills: BTreeMap::new(),
             bad: Vec::new(),
             dead: Vec::new(),
             findings: Vec::new(),
@@ -237,7 +238,7 @@ impl Tally {
                 Step::Refill(id) => {
                     self.drop_bad(|bad| bad == id);
                     if self.refills.len() < REFILLS_MAX {
-                        self.refills.insert(*id);
+                        self.refills.insert(*id, offset);
                     }
                     continue;
                 }
@@ -309,7 +310,7 @@ fn widened(old: Option<(u64, u64)>, low: u64, high: u64) -> (u64, u64) {
 }
 
 /// The CRC that the head states for a payload, and that of its bytes.
-fn payload_sums(head: &Head, bytes: &[u8], id: EntryId) -> Option<(u32, u32)> {
+pub(crate) fn payload_sums(head: &Head, bytes: &[u8], id: EntryId) -> Option<(u32, u32)> {
     let mut found = None;
     for section in Sections::of(head, bytes) {
         let (body, stored) = match section.ok()? {

@@ -9,6 +9,8 @@ use crate::{
 
 mod agreement;
 mod damage;
+mod diff;
+mod live;
 
 /// Payloads large enough that a segment of the smallest size holds some dozens.
 fn entries(range: std::ops::Range<u64>, term: u64) -> Vec<Entry> {
@@ -107,8 +109,8 @@ fn every_code_has_a_name_that_finds_it_again() {
     for &code in Code::ALL {
         assert_eq!(Code::parse(&code.name().to_lowercase()), Some(code));
     }
-    assert_eq!(names.len(), 22);
+    assert_eq!(names.len(), 24);
     names.dedup();
-    assert_eq!(names.len(), 22);
+    assert_eq!(names.len(), 24);
     assert_eq!(Code::parse("W999"), None);
 }

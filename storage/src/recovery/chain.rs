@@ -15,7 +15,7 @@ use crate::{
     header::{BATCHES_AT, BadHeader, FORMAT_MAJOR, FORMAT_MINOR, Header, Predecessor},
     index::{
         Map, Summary,
-        file::{INDEX_FILE_MAX, Identity, decode as decode_index},
+        file::{FIXED, Identity, can_be, decode as decode_index},
     },
     layout::{SegmentId, index_name, segment_name},
     meaning::{Step, place, plan, state_of_batch},
@@ -157,7 +157,12 @@ fn link(fs: &dyn Fs, log_id: LogId, predecessor: &Predecessor) -> Result<(Link, 
 /// The index file of segment `id`, if it is there and checks.
 pub(crate) fn read_index(fs: &dyn Fs, id: SegmentId) -> Option<(Identity, Summary)> {
     let file = fs.open(Dir::Root, &index_name(id), Access::Read).ok()?;
-    let len = file.len().ok().filter(|&len| len <= INDEX_FILE_MAX)?;
+    let len = file.len().ok()?;
+    let mut front = [0; FIXED];
+    let read = read_full(&*file, &mut front, 0).ok()?;
+    if !can_be(&front[..read], len) {
+        return None;
+    }
     let mut bytes = vec![0; usize::try_from(len).ok()?];
     let read = read_full(&*file, &mut bytes, 0).ok()?;
     decode_index(&bytes[..read])

@@ -15,6 +15,11 @@ use crate::{
     verdict::{Observed, Row, Verdict, judge},
 };
 
+/// Nothing of a segment lies at or beyond this offset (FORMAT.md, "Limits").
+const SEGMENT_LEN_MAX: u64 = 4 << 30;
+/// No batch is longer: half of the largest segment that can be configured.
+const BATCH_LEN_MAX: u64 = 512 << 20;
+
 /// One segment, and up to where it is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
@@ -36,8 +41,11 @@ impl<'a> Place<'a> {
         len: u64,
         sealed: Option<u64>,
     ) -> Self {
-        let end = sealed.unwrap_or(len);
-        let frame = Frame { salt: header.salt, batch_max: header.batch_max, end };
+        // A segment is shorter than that: what lies beyond is no writer's, and a file that somebody
+        // made large with a hole would take hours to read.
+        let end = sealed.unwrap_or(len).min(SEGMENT_LEN_MAX);
+        let batch_max = header.batch_max.min(BATCH_LEN_MAX);
+        let frame = Frame { salt: header.salt, batch_max, end };
         Self {
             file,
             path,

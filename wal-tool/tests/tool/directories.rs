@@ -202,6 +202,46 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
+/// A replica of the log in [`healthy`] that holds only the first entries, and commit 590 at most.
+pub(crate) fn replica(seed: u64, terms: &[(u64, u64)], commit: u64) -> SimFs {
+    replica_of(seed, terms, commit, payload)
+}
+
+fn replica_of(
+    seed: u64,
+    terms: &[(u64, u64)],
+    commit: u64,
+    bytes: impl Fn(u64) -> String,
+) -> SimFs {
+    let disk = SimFs::new(seed);
+    let mut log = Log::create_on(Arc::new(disk.clone()), options()).expect("creates");
+    let mut next = 1;
+    for &(term, last) in terms {
+        let run: Vec<Entry> = (next..=last).map(|i| Entry::new(i, term, bytes(i))).collect();
+        log.append(&run).expect("appends");
+        next = last + 1;
+    }
+    let term = terms.last().map_or(1, |(term, _)| *term);
+    log.save_hard_state(HardState { term, vote: Some(1), commit }).expect("commits");
+    log.close().expect("closes");
+    disk
+}
+
+/// Three replicas after an election: one trails, one has a tail that no majority took.
+pub(crate) fn cluster() -> [SimFs; 3] {
+    [
+        replica(21, &[(1, 40), (2, 70), (4, 120)], 118),
+        replica(22, &[(1, 40), (2, 70), (4, 95)], 95),
+        replica(23, &[(1, 40), (2, 70), (3, 80)], 70),
+    ]
+}
+
+/// One of [`cluster`] in which somebody has rewritten entry 55.
+pub(crate) fn forged() -> SimFs {
+    let forge = |i| if i == 55 { "set key-55 forged".to_owned() } else { payload(i) };
+    replica_of(24, &[(1, 40), (2, 70), (4, 110)], 105, forge)
+}
+
 /// Lays the files of `disk` under `root`.
 pub(crate) fn lay(disk: &SimFs, root: &Path) {
     for dir in Dir::ALL {

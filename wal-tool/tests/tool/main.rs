@@ -6,6 +6,7 @@
 mod directories;
 mod exits;
 mod live;
+mod lone;
 mod rubbish;
 mod samples;
 

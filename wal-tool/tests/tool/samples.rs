@@ -7,7 +7,7 @@ use std::{env, fs, path::Path};
 use crate::{code, directories as made, text, tool};
 
 /// File name, directory, arguments.
-const SAMPLES: [(&str, &str); 13] = [
+const SAMPLES: &[(&str, &str)] = &[
     ("status-healthy", "status healthy"),
     ("status-rotten", "rotten"),
     ("verify-healthy", "verify healthy"),
@@ -21,6 +21,19 @@ const SAMPLES: [(&str, &str); 13] = [
     ("dump-batches", "dump torn --segment 6 --batches"),
     ("dump-headless", "dump headless 180..200"),
     ("explain", "explain W202"),
+    ("ls", "ls rotten"),
+    ("ls-snapshots", "ls rotten --snapshots"),
+    ("ls-json", "ls rotten --format ndjson"),
+    ("get", "get healthy 310"),
+    ("get-bad", "get rotten 200 --value none"),
+    ("get-json", "get rotten 200 --json --value none"),
+    ("hex", "hex headless 2@0x8580"),
+    ("hex-header", "hex healthy 1 --format ndjson"),
+    ("diff", "diff n1 n2 n3"),
+    ("diff-json", "diff n1 n2 n3 --format ndjson"),
+    ("diff-forged", "diff n1 n2 n4"),
+    ("stats", "stats healthy"),
+    ("stats-json", "stats headless --json"),
 ];
 
 /// What differs from run to run: durations, and the free space of the machine.
@@ -61,9 +74,12 @@ fn the_output_is_as_the_samples_say() {
     made::lay(&made::torn(), &home.path().join("torn"));
     made::lay(&made::gap(), &home.path().join("gap"));
     made::lay(&made::stateless(), &home.path().join("stateless"));
+    for (at, disk) in made::cluster().iter().chain([&made::forged()]).enumerate() {
+        made::lay(disk, &home.path().join(format!("n{}", at + 1)));
+    }
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
     let mut wrong = Vec::new();
-    for (name, arguments) in SAMPLES {
+    for &(name, arguments) in SAMPLES {
         let output = tool(home.path(), arguments);
         let run = format!(
             "$ wal-tool {arguments}\n{}$ echo $?\n{}\n",
@@ -91,7 +107,7 @@ fn the_sessions_of_the_readme_are_samples() {
         readme.split("```").filter(|block| block.contains("$ wal-tool ")).collect();
     assert!(sessions.len() >= 3, "{} sessions", sessions.len());
     let mut samples = Vec::new();
-    for (name, _) in SAMPLES {
+    for &(name, _) in SAMPLES {
         let path = root.join(format!("tests/samples/{name}.txt"));
         samples.push(fs::read_to_string(path).expect("a sample"));
     }
