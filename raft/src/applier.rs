@@ -16,9 +16,12 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use hardlog::{Entry, EntryId, Error as LogError, Index, LogReader, SnapshotStore};
 
 use crate::{
+    boot::configuration_of,
+    core::Configuration,
     error::Error,
     inbox::Inbox,
     payload::Payload,
@@ -39,11 +42,20 @@ pub(crate) struct Applier<S> {
     /// Index of the newest snapshot that the driver installed: entries up to there may be gone.
     pub(crate) installed: Arc<AtomicU64>,
     pub(crate) photographer: Photographer,
+    /// The newest configuration up to what is applied.
+    pub(crate) configuration: Configuration,
+}
+
+/// A view of the machine that is to become a snapshot.
+pub(crate) struct Picture {
+    id: EntryId,
+    configuration: Configuration,
+    view: Box<dyn FrozenSnapshot>,
 }
 
 /// Hands views of the machine to the thread that writes them out.
 pub(crate) struct Photographer {
-    pub(crate) views: Sender<(EntryId, Box<dyn FrozenSnapshot>)>,
+    pub(crate) views: Sender<Picture>,
     /// The last one is not written yet.
     pub(crate) busy: Arc<AtomicBool>,
     /// Bytes of entries after which a snapshot is due.
@@ -72,7 +84,8 @@ impl<S: StateMachine> Applier<S> {
                 Ok(())
             }
             Apply::Restore(id) => {
-                restore(&mut self.machine, &self.store, id)?;
+                let meta = restore(&mut self.machine, &self.store, id)?;
+                self.configuration = configuration_of(&meta, id.index)?;
                 self.board.set_applied(id.index);
                 Ok(())
             }
@@ -122,8 +135,15 @@ impl<S: StateMachine> Applier<S> {
         let mut commands = Vec::with_capacity(entries.len());
         for entry in entries {
             self.photographer.since += entry.payload.len() as u64 + 24;
-            if let Payload::Command(data) = Payload::of(entry)? {
-                commands.push(Command { index: entry.index(), term: entry.term(), data });
+            let index = entry.index();
+            match Payload::of(entry)? {
+                Payload::Command(data) => {
+                    commands.push(Command { index, term: entry.term(), data });
+                }
+                Payload::Membership(membership) => {
+                    self.configuration = Configuration { index, membership };
+                }
+                Payload::NoOp => {}
             }
         }
         let replies = self.machine.apply(&commands);
@@ -156,38 +176,41 @@ impl<S: StateMachine> Applier<S> {
             return;
         }
         photographer.since = 0;
-        if photographer.views.send((last, self.machine.snapshot())).is_err() {
+        let (configuration, view) = (self.configuration.clone(), self.machine.snapshot());
+        if photographer.views.send(Picture { id: last, configuration, view }).is_err() {
             tracing::warn!("nobody writes snapshots any more");
         }
     }
 }
 
-/// Reads the snapshot `id` into the machine.
+/// Reads the snapshot `id` into the machine. Returns its metadata.
 pub(crate) fn restore<S: StateMachine>(
     machine: &mut S,
     store: &SnapshotStore,
     id: EntryId,
-) -> Result<(), Error> {
+) -> Result<Bytes, Error> {
     let mut snapshot = store.open(id).map_err(Error::Log)?;
     let failed = |source| Error::Restore { index: id.index, source };
     machine.restore(&mut snapshot).map_err(failed)?;
     // What a machine leaves unread is verified all the same.
     std::io::copy(&mut snapshot.by_ref(), &mut std::io::sink()).map_err(failed)?;
-    Ok(())
+    Ok(snapshot.offer().meta)
 }
 
 /// The thread that writes views of the machine to disk.
 pub(crate) fn write_snapshots(
-    views: &Receiver<(EntryId, Box<dyn FrozenSnapshot>)>,
+    views: &Receiver<Picture>,
     store: &SnapshotStore,
     busy: &AtomicBool,
     inbox: &Inbox,
 ) {
-    while let Ok((id, view)) = views.recv() {
-        match write_snapshot(store, id, view.as_ref()) {
+    while let Ok(picture) = views.recv() {
+        match write_snapshot(store, &picture) {
             Ok(mark) => inbox.report(Report::Taken(mark)),
             // The log stays longer than it should; the next one may succeed.
-            Err(error) => tracing::error!(index = id.index, %error, "no snapshot was taken"),
+            Err(error) => {
+                tracing::error!(index = picture.id.index, %error, "no snapshot was taken")
+            }
         }
         busy.store(false, Ordering::Release);
     }
@@ -196,11 +219,11 @@ pub(crate) fn write_snapshots(
 /// Writes one view.
 pub(crate) fn write_snapshot(
     store: &SnapshotStore,
-    id: EntryId,
-    view: &dyn FrozenSnapshot,
+    picture: &Picture,
 ) -> std::io::Result<hardlog::SnapshotMark> {
-    let mut writer = store.begin(id, b"").map_err(std::io::Error::other)?;
-    view.write_to(&mut writer)?;
+    let meta = picture.configuration.encode();
+    let mut writer = store.begin(picture.id, &meta).map_err(std::io::Error::other)?;
+    picture.view.write_to(&mut writer)?;
     // DURABILITY: the file is synced and has its name before the log marks it.
     writer.commit().map_err(std::io::Error::other)
 }

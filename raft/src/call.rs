@@ -34,7 +34,12 @@ impl From<Refused> for ProposeError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::NotLeader { leader } => Self::NotLeader { leader },
-            Refused::Busy => Self::Busy,
+            // Nothing happened, and it may be tried again.
+            Refused::Busy
+            | Refused::Transferring
+            | Refused::ChangeUnderWay
+            | Refused::NotCaughtUp(_)
+            | Refused::Change(_) => Self::Busy,
             Refused::TooLarge => Self::TooLarge,
         }
     }

@@ -48,6 +48,9 @@ pub struct Config {
     pub pending_max: usize,
     /// Bytes of a snapshot in one message. 512 KiB by default.
     pub snapshot_chunk_bytes: u64,
+    /// The node is new and is to be added to a cluster that runs: it knows of no voters, itself
+    /// included, until a leader tells it. Counts only while its log is empty.
+    pub joining: bool,
     /// Listen and connect beyond loopback, without encryption or authentication.
     pub insecure: bool,
 }
@@ -84,6 +87,7 @@ impl Config {
             unsaved_bytes_max: 4 << 20,
             pending_max: 65_536,
             snapshot_chunk_bytes: 512 << 10,
+            joining: false,
             insecure: false,
         }
     }

@@ -19,6 +19,7 @@ use hardlog::{
 };
 
 use crate::{
+    boot::configuration_of,
     inbox::Inbox,
     message::{NodeId, SnapshotChunk},
     work::{Carry, Report},
@@ -105,14 +106,19 @@ impl Courier {
     // ---- receiving
 
     fn received(&mut self, from: NodeId, chunk: &SnapshotChunk) {
+        // Before a byte is stored: without it the snapshot is of no use.
+        let configuration = match configuration_of(&chunk.offer.meta, chunk.offer.id.index) {
+            Ok(configuration) => configuration,
+            Err(error) => return tracing::error!(from, %error, "a snapshot cannot be taken"),
+        };
         if let Some((offer, mark)) = &self.complete
             && *offer == chunk.offer
         {
-            self.inbox.report(Report::Complete { from, mark: *mark });
+            self.inbox.report(Report::Complete { from, mark: *mark, configuration });
             return;
         }
         match self.store_chunk(chunk) {
-            Ok(Some(mark)) => self.inbox.report(Report::Complete { from, mark }),
+            Ok(Some(mark)) => self.inbox.report(Report::Complete { from, mark, configuration }),
             Ok(None) => {
                 let offset = self.receiving.as_ref().map_or(0, SnapshotReceiver::accepted);
                 let id = chunk.offer.id;

@@ -194,8 +194,9 @@ impl Driver {
                 self.core.snapshot_failed(to);
             }
             Report::Stored { from, id, offset } => self.core.want_chunk(from, id, offset),
-            Report::Complete { from, mark } => {
-                if self.core.install_snapshot(from, mark.id) == Install::Replace {
+            Report::Complete { from, mark, configuration } => {
+                let install = self.core.install_snapshot(from, mark.id, configuration);
+                if install == Install::Replace {
                     self.install = Some(mark);
                 }
             }

@@ -40,6 +40,9 @@ pub enum Error {
     /// Raft counts from 1.
     #[error("the log begins at index 0; Raft counts from 1")]
     FirstIndex,
+    /// Who takes part cannot be read from the log or a snapshot.
+    #[error("the log or its snapshot holds a configuration that this version cannot read")]
+    Configuration,
     /// Entries were trimmed and no snapshot covers them.
     #[error("the log begins at {first} and no marked snapshot covers what was before")]
     NoSnapshot {

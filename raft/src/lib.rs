@@ -26,7 +26,9 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod applier;
+mod boot;
 mod call;
+mod codec;
 pub mod config;
 pub mod core;
 mod courier;
@@ -35,6 +37,7 @@ pub mod durable;
 pub mod error;
 pub mod identity;
 mod inbox;
+pub mod member;
 pub mod message;
 pub mod node;
 pub mod payload;
@@ -48,8 +51,9 @@ mod work;
 pub use self::{
     call::ProposeError,
     config::Config,
-    core::{Core, Identity, LogView, RoleName, Slot},
+    core::{Change, Configuration, Core, Identity, LogView, Membership, RoleName, Slot},
     error::Error,
+    member::Member,
     message::{Message, NodeId},
     node::{Handle, Node, NodeConfig},
     ready::Ready,

@@ -47,6 +47,9 @@ pub enum Body {
     Vote {
         /// Id of the sender's last entry, for the election restriction (section 5.4.1).
         last: EntryId,
+        /// The leader itself asked for this election: whoever still hears it votes all the same
+        /// (dissertation 4.2.3).
+        transfer: bool,
     },
     /// The answer to it. A vote leaves only after it is durable.
     VoteReply {
@@ -87,6 +90,9 @@ pub enum Body {
         /// Offset of the first byte that the sender does not have.
         offset: u64,
     },
+    /// The leader hands over: the receiver, whose log equals the leader's, is to campaign at once
+    /// (dissertation 3.10).
+    TimeoutNow,
 }
 
 /// Whether a follower's log now holds what it was sent.
@@ -144,6 +150,9 @@ impl Body {
     /// Whether only the leader of the term sends this.
     #[must_use]
     pub fn is_from_leader(&self) -> bool {
-        matches!(self, Self::Append { .. } | Self::Heartbeat { .. } | Self::Snapshot(_))
+        matches!(
+            self,
+            Self::Append { .. } | Self::Heartbeat { .. } | Self::Snapshot(_) | Self::TimeoutNow
+        )
     }
 }

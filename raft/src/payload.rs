@@ -6,8 +6,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use hardlog::Entry;
 
+use crate::core::Membership;
+
 const NO_OP: u8 = 0;
 const COMMAND: u8 = 1;
+const MEMBERSHIP: u8 = 2;
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub enum Payload {
     NoOp,
     /// A command of the service.
     Command(Bytes),
+    /// Who takes part from here on.
+    Membership(Membership),
 }
 
 /// An entry that this version cannot read.
@@ -44,14 +49,36 @@ impl Payload {
         bytes.freeze()
     }
 
+    /// Bytes of an entry that changes the membership.
+    ///
+    /// # Panics
+    /// If the membership is not sound.
+    #[must_use]
+    pub fn membership(membership: &Membership) -> Bytes {
+        let mut bytes = vec![MEMBERSHIP];
+        bytes.extend(membership.encode());
+        bytes.into()
+    }
+
+    /// Whether the entry changes the membership, by its first byte alone.
+    #[must_use]
+    pub fn is_membership(entry: &Entry) -> bool {
+        entry.payload.first() == Some(&MEMBERSHIP)
+    }
+
     /// Reads an entry's payload; the command shares the entry's bytes.
     ///
     /// # Errors
-    /// A kind that this version does not know.
+    /// A kind that this version does not know, or a membership that it cannot read.
     pub fn of(entry: &Entry) -> Result<Self, UnknownKind> {
         match entry.payload.first().copied() {
             Some(NO_OP) => Ok(Self::NoOp),
             Some(COMMAND) => Ok(Self::Command(entry.payload.slice(1..))),
+            Some(MEMBERSHIP) => {
+                let unknown = UnknownKind { index: entry.index(), kind: Some(MEMBERSHIP) };
+                let bytes = entry.payload.slice(1..);
+                Membership::decode(&bytes).map(Self::Membership).ok_or(unknown)
+            }
             kind => Err(UnknownKind { index: entry.index(), kind }),
         }
     }

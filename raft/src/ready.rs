@@ -8,6 +8,7 @@
 use hardlog::{Entry, EntryId, HardState, Index};
 
 use crate::{
+    core::Configuration,
     durable::{Promise, SaveNumber},
     message::{Message, NodeId, SnapshotChunk},
 };
@@ -69,4 +70,7 @@ pub struct Save {
     pub entries: Vec<Entry>,
     /// Term, vote and commit index, if they differ from what was last written.
     pub hard_state: Option<HardState>,
+    /// The newest committed configuration and those after it, if they differ from what was last
+    /// written. [`Core::restored`](crate::Core::restored) wants them back.
+    pub configurations: Option<Vec<Configuration>>,
 }

@@ -9,6 +9,7 @@ use hardlog::{EntryId, Index, SnapshotMark, Term};
 
 use crate::{
     call::Call,
+    core::Configuration,
     error::Error,
     message::{NodeId, SnapshotChunk},
 };
@@ -54,7 +55,7 @@ pub(crate) enum Report {
     /// A piece was stored; the next one begins at `offset`.
     Stored { from: NodeId, id: EntryId, offset: u64 },
     /// A leader's snapshot is complete on disk, and not marked yet.
-    Complete { from: NodeId, mark: SnapshotMark },
+    Complete { from: NodeId, mark: SnapshotMark, configuration: Configuration },
     /// The node cannot go on.
     Failed(Error),
 }

@@ -21,10 +21,12 @@ pub(super) struct Candidate {
 }
 
 impl<L: LogView> Core<L> {
-    /// A node that is no voter, or whose disk hangs or is full, has no business being elected.
+    /// A node that is no voter and whose removal is committed, or whose disk hangs or is full, has no business being elected.
     pub(super) fn may_campaign(&self) -> bool {
         let able = !self.disk_hangs() && self.pause_ticks == 0 && self.violation.is_none();
-        able && self.voters.contains(self.id)
+        // A leader whose own removal is in its log and nowhere else has to be elected again, to
+        // bring it to the others: they may need its vote and cannot win it (dissertation 4.2.2).
+        able && self.configurations().iter().any(|c| c.membership.is_voter(self.id))
     }
 
     /// Begins an election now, without waiting for the timeout.
@@ -32,7 +34,15 @@ impl<L: LogView> Core<L> {
         if matches!(self.role, Role::Leader(_)) || !self.may_campaign() {
             return;
         }
-        if self.config.pre_vote { self.ask_whether() } else { self.ask_for_votes() }
+        if self.config.pre_vote { self.ask_whether() } else { self.ask_for_votes(false) }
+    }
+
+    /// The leader hands over: an election at once, without asking whether, since everybody still
+    /// hears the leader (dissertation 3.10).
+    pub(super) fn on_timeout_now(&mut self) {
+        if self.may_campaign() {
+            self.ask_for_votes(true);
+        }
     }
 
     fn ask_whether(&mut self) {
@@ -42,13 +52,13 @@ impl<L: LogView> Core<L> {
         candidate.answers.insert(self.id, true);
         self.role = Role::PreCandidate(candidate);
         let last = self.log.last_id();
-        for peer in self.peers() {
+        for peer in self.voters() {
             self.send_for_term(peer, self.term + 1, Body::PreVote { last });
         }
         self.count_pre_votes();
     }
 
-    fn ask_for_votes(&mut self) {
+    fn ask_for_votes(&mut self, transfer: bool) {
         self.restart_election_timer();
         self.leader = None;
         self.term += 1;
@@ -56,8 +66,8 @@ impl<L: LogView> Core<L> {
         let own_vote = self.due_number();
         self.role = Role::Candidate(Candidate { answers: BTreeMap::new(), own_vote });
         let last = self.log.last_id();
-        for peer in self.peers() {
-            self.promise(peer, Body::Vote { last });
+        for peer in self.voters() {
+            self.promise(peer, Body::Vote { last, transfer });
         }
     }
 
@@ -72,8 +82,8 @@ impl<L: LogView> Core<L> {
 
     fn count_pre_votes(&mut self) {
         let Role::PreCandidate(candidate) = &self.role else { return };
-        match self.voters.tally(|id| candidate.answers.get(&id).copied()) {
-            Tally::Won => self.ask_for_votes(),
+        match self.membership().tally(|id| candidate.answers.get(&id).copied()) {
+            Tally::Won => self.ask_for_votes(false),
             Tally::Lost => self.become_follower(self.term, None),
             Tally::Open => {}
         }
@@ -97,7 +107,7 @@ impl<L: LogView> Core<L> {
 
     fn count_votes(&mut self) {
         let Role::Candidate(candidate) = &self.role else { return };
-        match self.voters.tally(|id| candidate.answers.get(&id).copied()) {
+        match self.membership().tally(|id| candidate.answers.get(&id).copied()) {
             Tally::Won => self.become_leader(),
             Tally::Lost => self.become_follower(self.term, None),
             Tally::Open => {}

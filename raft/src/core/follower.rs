@@ -3,7 +3,7 @@
 
 use hardlog::{Entry, EntryId, Index, Term};
 
-use super::{Core, LogView, Slot, Violation};
+use super::{Configuration, Core, LogView, Slot, Violation};
 use crate::message::{AppendReply, Body, NodeId, SnapshotChunk};
 
 /// What came of completing a snapshot.
@@ -19,7 +19,7 @@ impl<L: LogView> Core<L> {
     // ---- votes
 
     /// At least as up-to-date as this node's log (section 5.4.1).
-    fn is_up_to_date(&self, last: EntryId) -> bool {
+    pub(super) fn is_up_to_date(&self, last: EntryId) -> bool {
         let own = self.log.last_id();
         (last.term, last.index) >= (own.term, own.index)
     }
@@ -66,8 +66,11 @@ impl<L: LogView> Core<L> {
             self.promise(from, Body::AppendReply(rejected));
             return;
         }
+        let Some(configurations) = self.read_configurations(from, &entries) else { return };
+        let (entries, configurations) =
+            self.bounded(entries, configurations, commit.max(self.commit));
         let matched = prev.index + entries.len() as u64;
-        if !self.take_entries(from, entries) {
+        if !self.take_entries(from, entries, configurations) {
             return;
         }
         let commit = commit.min(matched);
@@ -93,7 +96,12 @@ impl<L: LogView> Core<L> {
 
     /// Stores what is not there yet. Entries that are there truncate nothing: requests arrive out
     /// of order. False if a committed entry would have to go.
-    fn take_entries(&mut self, from: NodeId, entries: Vec<Entry>) -> bool {
+    fn take_entries(
+        &mut self,
+        from: NodeId,
+        entries: Vec<Entry>,
+        configurations: Vec<Configuration>,
+    ) -> bool {
         let known =
             entries.iter().take_while(|e| self.log.term_at(e.index()) == Slot::Present(e.term()));
         let known = known.count();
@@ -106,8 +114,11 @@ impl<L: LogView> Core<L> {
             }
             self.log.truncate(first);
             self.saves.truncated(first);
+            self.configurations.truncated(first);
         }
         self.log.append(entries.into_iter().skip(known));
+        let new = configurations.into_iter().filter(|configuration| configuration.index >= first);
+        new.for_each(|configuration| self.configurations.push(configuration));
         true
     }
 
@@ -141,8 +152,17 @@ impl<L: LogView> Core<L> {
     /// A snapshot that `from` sent is whole and verified on disk.
     ///
     /// Whatever the log holds beyond it stays only if the log holds the snapshot's last entry
-    /// (section 7).
-    pub fn install_snapshot(&mut self, from: NodeId, id: EntryId) -> Install {
+    /// (section 7). `configuration` is the newest one that the snapshot covers.
+    ///
+    /// # Panics
+    /// If the configuration is newer than the snapshot.
+    pub fn install_snapshot(
+        &mut self,
+        from: NodeId,
+        id: EntryId,
+        configuration: Configuration,
+    ) -> Install {
+        assert!(configuration.index <= id.index, "{configuration:?} in a snapshot at {id:?}");
         let holds_it = self.log.term_at(id.index) == Slot::Present(id.term);
         let install = if id.index <= self.commit {
             Install::Superfluous
@@ -152,6 +172,7 @@ impl<L: LogView> Core<L> {
         } else {
             self.log.reset(id);
             self.saves.reset();
+            self.configurations.reset(configuration);
             self.set_commit(id.index);
             Install::Replace
         };

@@ -10,6 +10,7 @@ use super::{
     Core, LogView, Refused, Role, Slot,
     log_view::{Overlay, entry_bytes},
     progress::{Limits, Peer, Progress},
+    reconfigure::Transfer,
 };
 use crate::{
     config::Config,
@@ -21,10 +22,14 @@ use crate::{
 /// What a node keeps while it leads.
 #[derive(Debug)]
 pub(super) struct Leader {
-    peers: BTreeMap<NodeId, Peer>,
+    pub(super) peers: BTreeMap<NodeId, Peer>,
     heartbeat_elapsed: u32,
     /// An entry of the leader's own term is committed, so its commit index is current.
-    settled: bool,
+    pub(super) settled: bool,
+    pub(super) transfer: Option<Transfer>,
+    /// Somebody was told to campaign whatever it hears of this leader. For the rest of the term
+    /// nobody's silence proves anything.
+    pub(super) handed_over: bool,
     /// Index and bytes of entries that it proposed and that are not committed.
     uncommitted: VecDeque<(Index, u64)>,
     uncommitted_bytes: u64,
@@ -54,11 +59,14 @@ impl Leader {
 impl<L: LogView> Core<L> {
     pub(super) fn become_leader(&mut self) {
         let next = self.log.last_index() + 1;
-        let peers = self.peers().into_iter().map(|id| (id, Peer::new(next))).collect();
+        let others = self.membership().members().keys().filter(|id| **id != self.id);
+        let peers = others.map(|id| (*id, Peer::new(next))).collect();
         self.role = Role::Leader(Box::new(Leader {
             peers,
             heartbeat_elapsed: 0,
             settled: false,
+            transfer: None,
+            handed_over: false,
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
             reads: Reads::default(),
@@ -84,6 +92,11 @@ impl<L: LogView> Core<L> {
                 return;
             }
         }
+        let (last, ticks_max) = (self.log.last_index(), self.config.election_ticks_min);
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.peers.values_mut().for_each(|peer| peer.tick(last, ticks_max));
+        self.tick_transfer();
+        self.promote_learners();
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_elapsed += 1;
         if leader.heartbeat_elapsed >= self.config.heartbeat_ticks {
@@ -95,7 +108,8 @@ impl<L: LogView> Core<L> {
     fn heard_a_quorum(&mut self) -> bool {
         let Role::Leader(leader) = &mut self.role else { return false };
         let heard = |id| id == self.id || leader.peers.get(&id).is_some_and(|p| p.active);
-        let heard = self.voters.agreed(|id| u64::from(heard(id))) == 1;
+        let membership = &self.configurations.newest().membership;
+        let heard = membership.agreed(|id| u64::from(heard(id))) == 1;
         leader.peers.values_mut().for_each(|peer| peer.active = false);
         heard
     }
@@ -116,6 +130,9 @@ impl<L: LogView> Core<L> {
     pub(super) fn propose_command(&mut self, command: &Bytes) -> Result<EntryId, Refused> {
         let not_leader = Refused::NotLeader { leader: self.leader };
         let Role::Leader(leader) = &mut self.role else { return Err(not_leader) };
+        if leader.transfer.is_some() {
+            return Err(Refused::Transferring);
+        }
         let len = command.len() as u64;
         if len > self.config.command_bytes_max {
             return Err(Refused::TooLarge);
@@ -164,12 +181,13 @@ impl<L: LogView> Core<L> {
         let (first, last) = (self.log.first_index(), self.log.last_index());
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
-        peer.active = true;
+        peer.heard();
         match reply {
             AppendReply::Accepted { matched } if matched > last => {} // Nobody was sent that.
             AppendReply::Accepted { matched } => {
                 if peer.accepted(matched, first) {
                     self.advance_commit();
+                    self.hand_over();
                 }
             }
             AppendReply::Rejected { prev, conflict_term, conflict_index } => {
@@ -196,7 +214,7 @@ impl<L: LogView> Core<L> {
     pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, round: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
-        peer.active = true;
+        peer.heard();
         peer.round = peer.round.max(round.min(leader.reads.round));
         if peer.beat() {
             let before = peer.next - 1;
@@ -215,7 +233,7 @@ impl<L: LogView> Core<L> {
     pub(super) fn on_snapshot_reply(&mut self, from: NodeId, id: EntryId, offset: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
-        peer.active = true;
+        peer.heard();
         if peer.progress == Progress::Snapshot {
             self.out.snapshots.chunks_wanted.push((from, id, offset));
         }
@@ -245,7 +263,7 @@ impl<L: LogView> Core<L> {
         let own = self.saves.durable_index();
         let held =
             |id| if id == self.id { own } else { leader.peers.get(&id).map_or(0, |p| p.matched) };
-        let agreed = self.voters.agreed(held);
+        let agreed = self.configurations.newest().membership.agreed(held);
         if agreed <= self.commit || self.log.term_at(agreed) != Slot::Present(self.term) {
             return;
         }
@@ -258,6 +276,7 @@ impl<L: LogView> Core<L> {
             leader.uncommitted_bytes -= bytes;
         }
         self.set_commit(agreed);
+        self.after_commit();
     }
 
     // ---- reads
@@ -290,7 +309,8 @@ impl<L: LogView> Core<L> {
     fn finish_reads(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { peers, reads, .. } = &mut **leader;
-        let confirmed = self.voters.agreed(|id| {
+        let membership = &self.configurations.newest().membership;
+        let confirmed = membership.agreed(|id| {
             if id == self.id { reads.round } else { peers.get(&id).map_or(0, |p| p.round) }
         });
         if confirmed < reads.round {

@@ -20,7 +20,9 @@
 //! - Nothing at or below `commit` is ever truncated. A message that would is a breach of Raft by
 //!   somebody: the core says so in [`Core::violation`] and takes nothing more.
 //!
-//! It does not know membership changes, leadership transfer or client sessions.
+//! - A configuration counts from the moment it is in the log, and is gone when it is truncated.
+//!
+//! It does not know client sessions, which are the state machine's.
 
 // The package allows these; here they would break "same inputs, same outputs".
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -29,8 +31,10 @@ mod candidate;
 mod follower;
 mod leader;
 mod log_view;
+pub mod membership;
 pub mod progress;
 pub mod quorum;
+mod reconfigure;
 mod rng;
 mod saves;
 #[cfg(test)]
@@ -40,11 +44,13 @@ use bytes::Bytes;
 use hardlog::{EntryId, HardState, Index, Term};
 
 use self::{
-    candidate::Candidate, leader::Leader, log_view::Overlay, quorum::Voters, rng::Rng, saves::Saves,
+    candidate::Candidate, leader::Leader, log_view::Overlay, membership::Configurations,
+    quorum::Voters, rng::Rng, saves::Saves,
 };
 pub use self::{
     follower::Install,
     log_view::{LogView, Slot},
+    membership::{Change, ChangeError, Configuration, Membership},
 };
 use crate::{
     config::Config,
@@ -89,6 +95,15 @@ pub enum Refused {
     Busy,
     /// The command is larger than [`Config::command_bytes_max`].
     TooLarge,
+    /// The leader is handing over: nothing new is begun until that is done or given up.
+    Transferring,
+    /// Another change of the membership is not committed yet, or no entry of the leader's own term
+    /// is: two leaders could then change different things at once.
+    ChangeUnderWay,
+    /// The node has not caught up: as a voter it would hold everybody up.
+    NotCaughtUp(NodeId),
+    /// The change makes no sense.
+    Change(ChangeError),
 }
 
 /// A peer said something that no correct node says; going on could lose what is committed.
@@ -112,6 +127,14 @@ pub enum Violation {
         /// Which term.
         term: Term,
     },
+    /// A leader's configuration cannot be read here: it was made by a newer version, or is garbage.
+    #[error("node {from} sent a configuration at {index} that this version cannot read")]
+    UnknownConfiguration {
+        /// Who.
+        from: NodeId,
+        /// Where it stands.
+        index: Index,
+    },
 }
 
 /// One node of Raft.
@@ -119,7 +142,7 @@ pub enum Violation {
 pub struct Core<L> {
     id: NodeId,
     config: Config,
-    voters: Voters,
+    configurations: Configurations,
     log: Overlay<L>,
     term: Term,
     vote: Option<NodeId>,
@@ -142,26 +165,47 @@ pub struct Core<L> {
 pub struct Identity {
     /// The node.
     pub id: NodeId,
-    /// All voters, itself among them.
+    /// All voters of a cluster that begins with this node, itself among them; nobody for a node
+    /// that is to be added to one. Counts only where the log knows of no configuration.
     pub voters: Voters,
     /// Seed of the election timeouts; two nodes should not share one.
     pub seed: u64,
 }
 
 impl<L: LogView> Core<L> {
-    /// A node as its log left it: a follower that knows no leader.
+    /// A node whose log never held a configuration: as [`Core::restored`] without any.
     ///
     /// # Panics
-    /// If the configuration does not pass [`Config::check`].
+    /// If `config` does not pass [`Config::check`].
     #[must_use]
     pub fn new(identity: Identity, config: Config, log: L, saved: HardState) -> Self {
+        Self::restored(identity, config, log, (saved, Vec::new()))
+    }
+
+    /// A node as its log left it: a follower that knows no leader. `saved` is the hard state and
+    /// the configurations of the last save, as they came in [`Save`].
+    ///
+    /// # Panics
+    /// If `config` does not pass [`Config::check`].
+    #[must_use]
+    pub fn restored(
+        identity: Identity,
+        config: Config,
+        log: L,
+        saved: (HardState, Vec<Configuration>),
+    ) -> Self {
         config.check().expect("the caller checked the configuration");
+        let (saved, mut configurations) = saved;
+        if configurations.is_empty() {
+            let membership = Membership::of_voters(identity.voters);
+            configurations.push(Configuration { index: 0, membership });
+        }
         let log = Overlay::new(log);
         // Everything before the window is committed, or it would not have been trimmed.
         let commit = saved.commit.max(log.first_index().saturating_sub(1)).min(log.last_index());
         let mut core = Self {
             id: identity.id,
-            voters: identity.voters,
+            configurations: Configurations::new(configurations),
             term: saved.term,
             vote: saved.vote,
             commit,
@@ -177,6 +221,7 @@ impl<L: LogView> Core<L> {
             config,
             log,
         };
+        core.configurations.committed(commit);
         core.restart_election_timer();
         core
     }
@@ -200,15 +245,18 @@ impl<L: LogView> Core<L> {
     /// A message came in. Whatever it says, this neither panics nor forgets a promise.
     pub fn step(&mut self, message: Message) {
         let Message { from, to, term, .. } = message;
-        let stranger = to != self.id || from == self.id || !self.voters.contains(from);
-        if stranger || self.violation.is_some() {
+        // Whoever is not in the configuration here may be in a newer one (dissertation 4.1).
+        if to != self.id || from == self.id || self.violation.is_some() {
+            return;
+        }
+        if self.is_disturbed_by(from, &message.body) {
             return;
         }
         if term > self.term {
             match message.body {
                 // Binds nobody: the term it names has not begun.
                 Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
-                Body::Vote { .. } if self.hears_a_leader() => return,
+                Body::Vote { transfer: false, .. } if self.hears_a_leader() => return,
                 ref body => {
                     let leader = body.is_from_leader().then_some(from);
                     self.become_follower(term, leader);
@@ -229,7 +277,7 @@ impl<L: LogView> Core<L> {
         match body {
             Body::PreVote { last } => self.on_pre_vote(from, term, last),
             Body::PreVoteReply { granted } => self.on_pre_vote_reply(from, term, granted),
-            Body::Vote { last } => self.on_vote(from, last),
+            Body::Vote { last, .. } => self.on_vote(from, last),
             Body::VoteReply { granted } => self.on_vote_reply(from, granted),
             Body::Append { prev, entries, commit } => self.on_append(from, prev, entries, commit),
             Body::AppendReply(reply) => self.on_append_reply(from, reply),
@@ -237,6 +285,7 @@ impl<L: LogView> Core<L> {
             Body::HeartbeatReply { round } => self.on_heartbeat_reply(from, round),
             Body::Snapshot(chunk) => self.on_snapshot_chunk(from, chunk),
             Body::SnapshotReply { id, offset } => self.on_snapshot_reply(from, id, offset),
+            Body::TimeoutNow => self.on_timeout_now(),
         }
     }
 
@@ -281,7 +330,9 @@ impl<L: LogView> Core<L> {
             let hard_state = self.hard_state();
             let hard_state = (hard_state != self.saves.hard_state()).then_some(hard_state);
             let number = self.saves.next_number();
-            ready.save = Some(Save { number, reset, truncate_from, entries, hard_state });
+            let configurations = self.configurations.changes();
+            ready.save =
+                Some(Save { number, reset, truncate_from, entries, hard_state, configurations });
         }
         ready.apply_to = self.commit.min(self.saves.durable_index());
         ready
@@ -295,6 +346,7 @@ impl<L: LogView> Core<L> {
         assert!(number == self.saves.next_number(), "save {number} is not the one that is due");
         let hard_state = self.hard_state();
         self.log.written();
+        self.configurations.accepted();
         self.saves.accepted(hard_state, self.log.last_index());
     }
 
@@ -312,6 +364,7 @@ impl<L: LogView> Core<L> {
         self.out.promises.retain(|promise| promise.needs() < due);
         self.out.send.clear();
         let shared = self.log.abandon().unwrap_or(0);
+        self.configurations.abandon();
         self.saves.truncated(self.log.last_index() + 1);
         // What was committed after that is not what the log holds there now.
         self.commit = self.commit.min(shared).max(self.saves.hard_state().commit);
@@ -339,6 +392,16 @@ impl<L: LogView> Core<L> {
     /// The commit index.
     pub fn commit(&self) -> Index {
         self.commit
+    }
+
+    /// Who takes part, by the newest configuration in the log, committed or not.
+    pub fn membership(&self) -> &Membership {
+        &self.configurations.newest().membership
+    }
+
+    /// The newest committed configuration and those after it, oldest first.
+    pub fn configurations(&self) -> &[Configuration] {
+        self.configurations.all()
     }
 
     /// Id of the last entry, written or not.
@@ -401,8 +464,11 @@ impl<L: LogView> Core<L> {
         self.saves.next_number() - u64::from(!self.is_dirty())
     }
 
-    fn peers(&self) -> Vec<NodeId> {
-        self.voters.iter().filter(|id| *id != self.id).collect()
+    /// The other voters.
+    fn voters(&self) -> Vec<NodeId> {
+        let membership = self.membership();
+        let others = membership.members().keys().filter(|id| **id != self.id);
+        others.copied().filter(|id| membership.is_voter(*id)).collect()
     }
 
     fn restart_election_timer(&mut self) {
@@ -460,7 +526,8 @@ impl<L: LogView> Core<L> {
             | Body::VoteReply { .. }
             | Body::AppendReply(_)
             | Body::HeartbeatReply { .. }
-            | Body::SnapshotReply { .. } => return,
+            | Body::SnapshotReply { .. }
+            | Body::TimeoutNow => return,
         };
         self.promise(message.from, body);
     }
@@ -473,6 +540,7 @@ impl<L: LogView> Core<L> {
             self.log.last_index()
         );
         self.commit = index;
+        self.configurations.committed(index);
     }
 
     /// The disk has not answered for so long that it counts as hung.

@@ -21,6 +21,40 @@ pub struct Peer {
     pub active: bool,
     /// Highest round of leadership confirmation it answered.
     pub round: u64,
+    /// How far it is from voting.
+    pub catch_up: CatchUp,
+}
+
+/// Rounds in which a new server catches up (dissertation 4.2.1): in each it is sent what the leader
+/// had when the round began. One that takes less than an election timeout says that the server
+/// would not hold the cluster up for long if it voted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CatchUp {
+    /// What it must hold for the round to end.
+    target: Index,
+    /// Ticks since the round began.
+    elapsed: u32,
+    /// Ticks since it was last heard.
+    quiet: u32,
+    /// Whether the last round was short enough.
+    done: bool,
+}
+
+impl CatchUp {
+    /// Time passes; the leader's log ends at `last`.
+    fn tick(&mut self, matched: Index, last: Index, ticks_max: u32) {
+        self.elapsed = self.elapsed.saturating_add(1);
+        self.quiet = self.quiet.saturating_add(1);
+        if matched >= self.target && self.target > 0 {
+            self.done = self.elapsed <= ticks_max;
+            (self.target, self.elapsed) = (last, 0);
+        } else if self.target == 0 {
+            (self.target, self.elapsed) = (last, 0);
+        }
+        if self.elapsed > ticks_max || self.quiet > ticks_max {
+            self.done = false;
+        }
+    }
 }
 
 /// How entries go to a follower.
@@ -55,7 +89,23 @@ impl Peer {
     /// Nothing is known but where the leader's own log ends.
     pub(super) fn new(next: Index) -> Self {
         let progress = Progress::Probe { waiting: false };
-        Self { matched: 0, next, progress, active: false, round: 0 }
+        Self { matched: 0, next, progress, active: false, round: 0, catch_up: CatchUp::default() }
+    }
+
+    /// It said something.
+    pub(super) fn heard(&mut self) {
+        self.active = true;
+        self.catch_up.quiet = 0;
+    }
+
+    pub(super) fn tick(&mut self, last: Index, ticks_max: u32) {
+        self.catch_up.tick(self.matched, last, ticks_max);
+    }
+
+    /// Whether it keeps up with the leader within `ticks_max` of a round.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        self.catch_up.done
     }
 
     /// Whether a request may be sent, given the leader's last index.
@@ -250,5 +300,31 @@ mod tests {
         peer.progress = Progress::Snapshot;
         peer.snapshot_failed();
         assert_eq!((&peer.progress, peer.next), (&Progress::Probe { waiting: true }, 7));
+    }
+
+    #[test]
+    fn dissertation_4_2_1_a_new_server_has_caught_up_after_a_short_round() {
+        let mut peer = Peer::new(1);
+        let mut tick = |matched, last, heard| {
+            peer.matched = matched;
+            if heard {
+                peer.heard();
+            }
+            peer.tick(last, 3);
+            peer.has_caught_up()
+        };
+        assert!(!tick(0, 100, false), "the first round begins");
+        for _ in 0..5 {
+            assert!(!tick(50, 110, true));
+        }
+        assert!(!tick(100, 120, true), "the first round was too long");
+        assert!(!tick(110, 130, true));
+        assert!(tick(120, 140, true), "the second one took two ticks");
+        assert!(tick(140, 140, true));
+        assert!(tick(140, 140, false) && tick(140, 140, false));
+        assert!(!tick(140, 140, false), "it is silent");
+        assert!(tick(140, 140, true));
+        let lags: Vec<_> = (0..6).map(|_| tick(140, 200, true)).collect();
+        assert_eq!(lags, [true, true, true, true, false, false], "it falls behind");
     }
 }

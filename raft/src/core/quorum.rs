@@ -1,14 +1,17 @@
-//! Majorities, as pure functions over a set of voters.
+//! Majorities, as pure functions over one set of voters, or over two of which both have to agree
+//! (joint consensus, section 6).
 //!
-//! Nothing else in the core counts nodes, so that a second set (joint consensus) has one place to
-//! go. A node that is not in the set never counts, whatever it says.
+//! Nothing else in the core counts nodes. A node that is not in a set never counts, whatever it
+//! says.
 
 use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 
 use crate::message::NodeId;
 
 /// The nodes whose majority decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voters(BTreeSet<NodeId>);
 
 /// How a vote stands.
@@ -40,6 +43,20 @@ impl Voters {
         self.0.iter().copied()
     }
 
+    /// Whether nobody votes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, id: NodeId) {
+        self.0.insert(id);
+    }
+
+    pub(super) fn remove(&mut self, id: NodeId) {
+        self.0.remove(&id);
+    }
+
     /// How many make a majority.
     #[must_use]
     pub fn majority(&self) -> usize {
@@ -66,6 +83,29 @@ impl Voters {
         values.sort_unstable_by(|a, b| b.cmp(a));
         values.get(self.majority() - 1).copied().unwrap_or(0)
     }
+}
+
+/// How a vote stands that `voters` and, unless it is empty, `outgoing` have to win.
+pub fn joint_tally(
+    voters: &Voters,
+    outgoing: &Voters,
+    answer: impl Fn(NodeId) -> Option<bool>,
+) -> Tally {
+    let first = voters.tally(&answer);
+    if outgoing.is_empty() {
+        return first;
+    }
+    match (first, outgoing.tally(&answer)) {
+        (Tally::Won, Tally::Won) => Tally::Won,
+        (Tally::Lost, _) | (_, Tally::Lost) => Tally::Lost,
+        (Tally::Open, _) | (_, Tally::Open) => Tally::Open,
+    }
+}
+
+/// The largest value that a majority of `voters` and, unless it is empty, of `outgoing` reached.
+pub fn joint_agreed(voters: &Voters, outgoing: &Voters, value: impl Fn(NodeId) -> u64) -> u64 {
+    let first = voters.agreed(&value);
+    if outgoing.is_empty() { first } else { first.min(outgoing.agreed(&value)) }
 }
 
 #[cfg(test)]
@@ -102,5 +142,26 @@ mod tests {
         assert_eq!(tally([Some(true), Some(false), Some(false)]), Tally::Lost);
         assert_eq!(tally([Some(true), Some(false), None]), Tally::Open);
         assert_eq!(voters(0).tally(|_| Some(true)), Tally::Lost, "nobody elects nobody");
+    }
+
+    #[test]
+    fn two_sets_decide_only_together() {
+        let (old, new): (Voters, Voters) = ((1..=3).collect(), (3..=5).collect());
+        let tally = |yes: &[NodeId], no: &[NodeId]| {
+            let answer = |id| {
+                if yes.contains(&id) { Some(true) } else { no.contains(&id).then_some(false) }
+            };
+            joint_tally(&new, &old, answer)
+        };
+        assert_eq!(tally(&[1, 2], &[]), Tally::Open, "the old majority alone decides nothing");
+        assert_eq!(tally(&[4, 5], &[]), Tally::Open, "nor does the new one");
+        assert_eq!(tally(&[1, 2, 4, 5], &[]), Tally::Won);
+        assert_eq!(tally(&[3, 1, 4], &[]), Tally::Won, "node 3 counts in both");
+        assert_eq!(tally(&[1, 2, 3, 4], &[]), Tally::Won);
+        assert_eq!(tally(&[4, 5], &[1, 2]), Tally::Lost);
+        let agreed = |values: [u64; 5]| joint_agreed(&new, &old, |id| values[id as usize - 1]);
+        assert_eq!(agreed([9, 9, 2, 1, 1]), 1);
+        assert_eq!(agreed([9, 9, 2, 7, 1]), 2);
+        assert_eq!(agreed([9, 9, 8, 7, 1]), 7);
     }
 }

@@ -3,8 +3,10 @@
 #![expect(clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
 
 mod elections;
+mod membership;
 mod net;
 mod random;
 mod reads;
 mod replication;
 mod snapshots;
+mod transfer;

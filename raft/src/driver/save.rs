@@ -6,6 +6,7 @@ use hardlog::{Batch, Error as LogError, Index, Ticket};
 
 use super::{Driver, Output};
 use crate::{
+    boot,
     durable::{Durable, SaveNumber},
     error::Error,
     ready::Save,
@@ -48,6 +49,9 @@ impl Driver {
             }
             if let Some(hard_state) = save.hard_state {
                 batch.hard_state(hard_state);
+            }
+            if let Some(configurations) = save.configurations {
+                boot::put_configurations(&mut batch, &configurations);
             }
             if save.reset.is_some() {
                 let mark = self.install.expect("the core resets only what is installed");

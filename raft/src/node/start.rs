@@ -12,21 +12,22 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use hardlog::{HardState, Index, Log};
+use hardlog::{Index, Log};
 
 use super::{Handle, Node, NodeConfig, Runner};
 use crate::{
     applier::{self, Applier, Photographer},
-    core::{Core, Identity, RoleName},
+    boot::Boot,
+    core::{Identity, Membership, RoleName},
     courier::Courier,
     driver::{Driver, Parts},
     error::Error,
     identity,
     inbox::Inbox,
+    member::Member,
     state_machine::StateMachine,
     status::{Board, Status},
     transport::{Settings, Transport},
-    view::View,
     work::Report,
 };
 
@@ -44,7 +45,9 @@ pub(super) fn start<S: StateMachine>(
     };
     let (mut log, report) = Log::open(&config.dir, config.log.clone()).map_err(Error::Log)?;
     identity::establish(&mut log, config.id, config.cluster)?;
-    let applied = restore(&mut machine, &log)?;
+    let first = first_membership(&config);
+    let boot = Boot::find(&mut machine, &mut log, &first)?;
+    let applied = boot.applied;
     let listener = match config.listener.take() {
         Some(listener) => listener,
         None => TcpListener::bind(own_address).map_err(Error::Network)?,
@@ -74,10 +77,11 @@ pub(super) fn start<S: StateMachine>(
         inbox: Arc::clone(&inbox),
         installed: Arc::clone(&installed),
         photographer: photographer(&mut node, &log, config.snapshot_every_bytes)?,
+        configuration: boot.configuration.clone(),
     };
     node.others.push(spawn("apply", &inbox, move || applier.run(&apply_jobs))?);
     let runner = Runner {
-        driver: driver(&config, log, applied, &inbox, installed),
+        driver: driver(&config, log, &boot, &inbox, installed),
         config: config.raft,
         inbox,
         board,
@@ -90,16 +94,12 @@ pub(super) fn start<S: StateMachine>(
     Ok(node)
 }
 
-/// Restores the newest marked snapshot, or an older one that the log reaches back to. Returns the
-/// index that the machine then holds.
-pub(crate) fn restore<S: StateMachine>(machine: &mut S, log: &Log) -> Result<Index, Error> {
-    let first = log.first_log_index();
-    let Some(mark) = log.snapshot_mark() else {
-        return if first == 1 { Ok(0) } else { Err(Error::NoSnapshot { first }) };
-    };
-    let usable = log.snapshots().usable(mark.id, first).map_err(Error::Log)?;
-    applier::restore(machine, &log.snapshots(), usable.id)?;
-    Ok(usable.id.index)
+/// Who takes part if the log is new.
+fn first_membership(config: &NodeConfig) -> Membership {
+    if config.raft.joining {
+        return Membership::default();
+    }
+    Membership::of(config.peers.iter().map(|(id, address)| (*id, Member::at(*address))))
 }
 
 fn first_status(config: &NodeConfig, log: &Log, applied: Index) -> Status {
@@ -157,7 +157,7 @@ fn transport(
 fn driver(
     config: &NodeConfig,
     log: Log,
-    applied: Index,
+    boot: &Boot,
     inbox: &Arc<Inbox>,
     installed: Arc<AtomicU64>,
 ) -> Driver {
@@ -165,16 +165,12 @@ fn driver(
     let seed = RandomState::new().hash_one((config.id, log.incarnation()));
     let voters = config.peers.keys().copied().collect();
     let identity = Identity { id: config.id, voters, seed };
-    let view = View::new(log.reader());
-    let saved = log.hard_state();
-    // What a snapshot holds was committed, whatever became of the hint.
-    let saved = HardState { commit: saved.commit.max(applied), ..saved };
-    let core = Core::new(identity, config.raft.clone(), view, saved);
+    let core = boot.core(&log, identity, config.raft.clone());
     let inbox = Arc::clone(inbox);
     Driver::new(Parts {
         core,
         log,
-        applied,
+        applied: boot.applied,
         keep_behind: config.keep_behind,
         wake: Arc::new(move || inbox.wake()),
         installed,

@@ -48,7 +48,7 @@ impl Guard {
     pub(super) fn look(&mut self, message: &Message) -> Result<(), Implausible> {
         number("term", message.term)?;
         match &message.body {
-            Body::PreVote { last } | Body::Vote { last } => id(*last)?,
+            Body::PreVote { last } | Body::Vote { last, .. } => id(*last)?,
             Body::Append { prev, entries, commit } => {
                 number("commit", *commit)?;
                 follows(message.term, *prev, entries)?;
@@ -60,7 +60,10 @@ impl Guard {
                 id(*of)?;
                 number("offset", *offset)?;
             }
-            Body::PreVoteReply { .. } | Body::VoteReply { .. } | Body::HeartbeatReply { .. } => {}
+            Body::PreVoteReply { .. }
+            | Body::VoteReply { .. }
+            | Body::HeartbeatReply { .. }
+            | Body::TimeoutNow => {}
         }
         if message.body.is_from_leader() { self.leads(message) } else { Ok(()) }
     }

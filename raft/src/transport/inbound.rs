@@ -20,13 +20,13 @@ use std::{
 };
 
 use super::{
-    Deliver, Lane, Refusals, Security, Socket, WRITE_TIMEOUT, Wire,
-    codec::{Bincode, Codec},
-    frame,
-    guard::Guard,
+    Deliver, Lane, Refusals, Security, Socket, WRITE_TIMEOUT, Wire, frame, guard::Guard,
     handshake::Acquaintance,
 };
-use crate::message::NodeId;
+use crate::{
+    codec::{Bincode, Codec},
+    message::NodeId,
+};
 
 /// For everything up to the answer to the hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);

@@ -16,7 +16,6 @@
 //! Without [`Settings::security`] there is neither encryption nor authentication, and addresses
 //! beyond loopback are refused unless [`Settings::insecure`] says otherwise.
 
-mod codec;
 mod frame;
 mod guard;
 mod handshake;
@@ -42,12 +41,12 @@ use hardlog::LogId;
 
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
+use self::{handshake::Acquaintance, inbound::Inbound, outbox::Bounds, outbox::Outbox};
 pub use self::{
-    codec::{Bincode, Codec, CodecError},
     handshake::VERSION,
     wire::{Security, Socket, Wire},
 };
-use self::{handshake::Acquaintance, inbound::Inbound, outbox::Bounds, outbox::Outbox};
+pub use crate::codec::{Bincode, Codec, CodecError};
 use crate::message::{Body, Message, NodeId};
 
 /// A peer that takes no byte for this long is as good as gone.
@@ -82,7 +81,8 @@ impl Lane {
             | Body::AppendReply(_)
             | Body::Heartbeat { .. }
             | Body::HeartbeatReply { .. }
-            | Body::SnapshotReply { .. } => Self::Control,
+            | Body::SnapshotReply { .. }
+            | Body::TimeoutNow => Self::Control,
         }
     }
 

@@ -10,13 +10,12 @@ use std::{
 };
 
 use super::{
-    Lane, Security, Socket, WRITE_TIMEOUT, Wire,
-    codec::{Bincode, Codec},
-    frame,
-    handshake::Acquaintance,
-    outbox::Outbox,
+    Lane, Security, Socket, WRITE_TIMEOUT, Wire, frame, handshake::Acquaintance, outbox::Outbox,
 };
-use crate::message::{Message, NodeId};
+use crate::{
+    codec::{Bincode, Codec},
+    message::{Message, NodeId},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// For everything up to the answer to the hello.

@@ -51,7 +51,7 @@ fn a_vote_request_leaves_only_after_term_and_own_vote_are_durable() {
 #[test]
 fn a_vote_leaves_only_after_it_is_durable_and_is_remembered_after_a_crash() {
     let mut net = Net::new(3, classic(), 1);
-    let ask = |from| says(from, 3, 1, Body::Vote { last: EntryId::default() });
+    let ask = |from| says(from, 3, 1, Body::Vote { last: EntryId::default(), transfer: false });
     net.core(3).step(ask(1));
     net.collect(3);
     assert!(net.wire.is_empty());
@@ -69,10 +69,10 @@ fn a_vote_leaves_only_after_it_is_durable_and_is_remembered_after_a_crash() {
 #[test]
 fn a_vote_that_never_reached_the_disk_was_never_sent() {
     let mut net = Net::new(3, classic(), 1);
-    net.core(3).step(says(1, 3, 1, Body::Vote { last: EntryId::default() }));
+    net.core(3).step(says(1, 3, 1, Body::Vote { last: EntryId::default(), transfer: false }));
     net.collect(3);
     net.crash(3);
-    net.core(3).step(says(2, 3, 1, Body::Vote { last: EntryId::default() }));
+    net.core(3).step(says(2, 3, 1, Body::Vote { last: EntryId::default(), transfer: false }));
     net.settle();
     assert_eq!(net.node(3).disk.hard_state.vote, Some(2), "the first vote bound nobody");
 }
@@ -93,7 +93,7 @@ fn election_restriction_5_4_1() {
     for (log, (index, term), granted) in cases {
         let mut net = Net::with_logs(classic(), &[&[], &[], log]);
         let last = EntryId::new(*index, *term);
-        net.core(3).step(says(1, 3, 7, Body::Vote { last }));
+        net.core(3).step(says(1, 3, 7, Body::Vote { last, transfer: false }));
         net.collect(3);
         net.sync(3, 1);
         let reply = says(3, 1, 7, Body::VoteReply { granted: *granted });
@@ -195,7 +195,12 @@ fn nobody_votes_while_a_leader_is_heard() {
     let mut net = Net::new(3, Config::production(), 1);
     net.elect(1);
     for voter in [1, 2] {
-        net.core(voter).step(says(3, voter, 9, Body::Vote { last: EntryId::new(9, 9) }));
+        net.core(voter).step(says(
+            3,
+            voter,
+            9,
+            Body::Vote { last: EntryId::new(9, 9), transfer: false },
+        ));
         net.core(voter).step(says(3, voter, 9, Body::PreVote { last: EntryId::new(9, 9) }));
         assert_eq!(net.core(voter).term(), 1);
     }
@@ -228,9 +233,9 @@ fn two_leaders_of_one_term_stop_the_node_that_sees_them() {
 }
 
 #[test]
-fn strangers_are_not_heard() {
+fn what_is_meant_for_others_or_comes_from_itself_is_not_heard() {
     let mut net = Net::new(3, classic(), 1);
-    for (from, to) in [(9, 1), (1, 1), (2, 3)] {
+    for (from, to) in [(1, 1), (2, 3)] {
         net.core(1).step(says(from, to, 9, Body::Heartbeat { commit: 0, round: 0 }));
     }
     assert_eq!(net.core(1).term(), 0);
@@ -263,7 +268,7 @@ fn a_node_with_a_full_disk_leaves_elections_to_others_for_a_while_and_votes() {
     net.isolate(1);
     net.tick(100);
     assert_eq!((net.core(1).role(), net.core(1).term()), (RoleName::Follower, 0));
-    net.core(1).step(says(2, 1, 9, Body::Vote { last: EntryId::new(9, 9) }));
+    net.core(1).step(says(2, 1, 9, Body::Vote { last: EntryId::new(9, 9), transfer: false }));
     assert_eq!(net.core(1).hard_state().vote, Some(2));
     net.tick(400);
     assert!(net.core(1).term() > 9, "not for ever: the others may be gone");
@@ -292,7 +297,7 @@ fn a_node_starts_as_its_disk_left_it() {
     let mut net = Net::new(3, classic(), 1);
     net.start(1, disk);
     assert_eq!((net.core(1).term(), net.core(1).commit()), (5, 2));
-    net.core(1).step(says(3, 1, 5, Body::Vote { last: EntryId::new(9, 4) }));
+    net.core(1).step(says(3, 1, 5, Body::Vote { last: EntryId::new(9, 4), transfer: false }));
     net.collect(1);
     assert_eq!(net.wire.pop(), Some(says(1, 3, 5, Body::VoteReply { granted: false })));
 }

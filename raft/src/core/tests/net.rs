@@ -8,7 +8,10 @@ use hardlog::{Entry, EntryId, HardState, Index, Term};
 
 use crate::{
     config::Config,
-    core::{Core, Identity, Install, LogView, RoleName, Slot, log_view::entry_bytes},
+    core::{
+        Configuration, Core, Identity, Install, LogView, Membership, RoleName, Slot,
+        log_view::entry_bytes, quorum::Voters,
+    },
     durable::{Durable, Promise},
     message::{Body, Message, NodeId},
     payload::Payload,
@@ -22,6 +25,9 @@ pub(super) struct Memory {
     pub(super) prev: EntryId,
     pub(super) entries: Vec<Entry>,
     pub(super) hard_state: HardState,
+    pub(super) configurations: Vec<Configuration>,
+    /// The configuration as of `prev`; the one of the start if it names nobody.
+    pub(super) before: Configuration,
 }
 
 /// Several owners, one log: the core reads, the test writes.
@@ -52,11 +58,21 @@ impl Memory {
             self.hard_state.check_change(&next, self.last_id().index + 1).expect("a legal change");
             self.hard_state = next;
         }
+        if let Some(configurations) = &save.configurations {
+            self.configurations.clone_from(configurations);
+        }
+        if save.reset.is_some() {
+            self.before = self.configurations.first().cloned().unwrap_or_default();
+        }
     }
 
     pub(super) fn trim_before(&mut self, to: Index) {
         while self.prev.index + 1 < to {
-            self.prev = self.entries.remove(0).id;
+            let entry = self.entries.remove(0);
+            self.prev = entry.id;
+            if let Ok(Payload::Membership(membership)) = Payload::of(&entry) {
+                self.before = Configuration { index: entry.index(), membership };
+            }
         }
     }
 }
@@ -118,7 +134,9 @@ pub(super) struct Net {
     /// Nodes whose disk does not sync.
     pub(super) hung: Vec<NodeId>,
     seed: u64,
-    size: u64,
+    pub(super) size: u64,
+    /// The voters that the cluster begins with.
+    pub(super) first: Membership,
 }
 
 impl Net {
@@ -131,6 +149,7 @@ impl Net {
             hung: Vec::new(),
             seed,
             size,
+            first: Membership::of_voters((1..=size).collect()),
         };
         for id in 1..=size {
             net.start(id, Memory::default());
@@ -150,9 +169,11 @@ impl Net {
     pub(super) fn start(&mut self, id: NodeId, disk: Memory) {
         let log = Shared(Rc::new(RefCell::new(disk.clone())));
         self.seed += 1;
-        let identity =
-            Identity { id, voters: (1..=self.size).collect(), seed: self.seed * 1000 + id };
-        let core = Core::new(identity, self.config.clone(), log.clone(), disk.hard_state);
+        let knows = self.first.contains(id);
+        let voters = if knows { self.first.voters().clone() } else { Voters::default() };
+        let identity = Identity { id, voters, seed: self.seed * 1000 + id };
+        let saved = (disk.hard_state, disk.configurations.clone());
+        let core = Core::restored(identity, self.config.clone(), log.clone(), saved);
         let node = Node {
             core,
             log,
@@ -164,6 +185,13 @@ impl Net {
             reads_lost: Vec::new(),
         };
         self.nodes.insert(id, node);
+    }
+
+    /// A machine that waits to be added. Its id.
+    pub(super) fn join(&mut self) -> NodeId {
+        self.size += 1;
+        self.start(self.size, Memory::default());
+        self.size
     }
 
     /// The node forgets what was not synced and begins again.
@@ -197,11 +225,12 @@ impl Net {
             node.reads_lost.extend(ready.reads_lost);
             node.apply(ready.apply_to);
             for peer in ready.snapshots.wanted {
-                self.wire.push(offer(id, peer, node));
+                self.wire.push(offer(id, peer, node, &self.first));
             }
             for (from, chunk) in ready.snapshots.chunks {
                 // In this net a snapshot is its own name: it arrives whole.
-                let _: Install = node.core.install_snapshot(from, chunk.offer.id);
+                let configuration = Configuration::decode(&chunk.offer.meta).expect("its own");
+                let _: Install = node.core.install_snapshot(from, chunk.offer.id, configuration);
             }
             self.wire.extend(ready.send);
             self.release(id, 0);
@@ -253,7 +282,7 @@ impl Net {
                 return;
             }
             for message in std::mem::take(&mut self.wire) {
-                if !self.is_cut(&message) {
+                if !self.is_cut(&message) && self.nodes.contains_key(&message.to) {
                     self.core(message.to).step(message);
                 }
             }
@@ -321,7 +350,7 @@ impl Net {
         payloads
             .filter_map(|payload| match payload {
                 Payload::Command(data) => Some(String::from_utf8(data.to_vec()).expect("text")),
-                Payload::NoOp => None,
+                Payload::NoOp | Payload::Membership(_) => None,
             })
             .collect()
     }
@@ -342,10 +371,15 @@ impl Node {
     }
 }
 
-fn offer(from: NodeId, to: NodeId, node: &Node) -> Message {
+fn offer(from: NodeId, to: NodeId, node: &Node, first: &Membership) -> Message {
     let log = node.log.0.borrow();
+    let mut configuration = log.before.clone();
+    if configuration.membership.is_empty() {
+        configuration.membership = first.clone();
+    }
+    let meta = configuration.encode().into();
     let chunk = crate::message::SnapshotChunk {
-        offer: hardlog::SnapshotOffer { id: log.prev, meta: Bytes::new(), len: 0, crc: None },
+        offer: hardlog::SnapshotOffer { id: log.prev, meta, len: 0, crc: None },
         offset: 0,
         data: Bytes::new(),
     };
@@ -359,7 +393,8 @@ pub(super) fn memory(terms: &[Term]) -> Memory {
     });
     let term = terms.last().copied().unwrap_or(0);
     let hard_state = HardState { term, vote: None, commit: 0 };
-    Memory { prev: EntryId::default(), entries: entries.collect(), hard_state }
+    let entries = entries.collect();
+    Memory { entries, hard_state, ..Memory::default() }
 }
 
 /// A message of a peer.

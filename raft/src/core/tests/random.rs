@@ -1,10 +1,13 @@
 //! Random runs of whole clusters, each from one seed: messages lost, doubled, delayed and
-//! reordered, partitions, slow disks, crashes that lose what was not synced, trims.
+//! reordered, partitions, slow disks, crashes that lose what was not synced, trims, and, in half of
+//! the runs, changes of the membership of both kinds and leadership transfers.
 //!
 //! Checked after every step: at most one leader in a term; what was committed at an index never
 //! changes, on any node, across crashes; a new leader holds every committed entry; the logs of any
-//! two nodes are equal up to the last entry that both hold with one term. At the end the network
-//! heals and everybody must agree.
+//! two nodes are equal up to the last entry that both hold with one term; each node's configuration
+//! is the newest in its log, at most one of a leader's is uncommitted, majorities of one committed
+//! configuration and the next overlap, and a leader has a vote unless its removal is not committed.
+//! At the end the network heals and all members must agree.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +15,13 @@ use bytes::Bytes;
 use hardlog::{Entry, EntryId, Index, Term};
 
 use super::net::Net;
-use crate::{config::Config, core::RoleName, message::NodeId, payload::Payload};
+use crate::{
+    config::Config,
+    core::{Change, Membership, RoleName, quorum::Tally},
+    member::Member,
+    message::NodeId,
+    payload::Payload,
+};
 
 struct Rng(u64);
 
@@ -34,6 +43,9 @@ struct Run {
     rng: Rng,
     size: u64,
     loss: u64,
+    changes: bool,
+    changed: usize,
+    transferred: usize,
     leaders: BTreeMap<Term, NodeId>,
     committed: BTreeMap<Index, Entry>,
     proposed: u64,
@@ -52,11 +64,20 @@ impl Run {
         };
         let size = if rng.chance(70) { 3 } else { 5 };
         let loss = rng.below(4) * 10;
+        let changes = rng.chance(50);
+        let mut net = Net::new(size, config, seed);
+        let size = if changes { size + 2 } else { size };
+        while net.size < size {
+            net.join();
+        }
         Self {
-            net: Net::new(size, config, seed),
+            net,
             rng,
             size,
             loss,
+            changes,
+            changed: 0,
+            transferred: 0,
             leaders: BTreeMap::new(),
             committed: BTreeMap::new(),
             proposed: 0,
@@ -76,7 +97,9 @@ impl Run {
                 self.net.core(id).tick();
             }
             65..80 => self.sync_some(),
-            80..92 => self.propose(),
+            80..87 => self.propose(),
+            87..92 if self.changes => self.reconfigure(),
+            87..92 => self.propose(),
             92..94 => self.read(),
             94..96 => self.partition(),
             96..98 => self.net.heal(),
@@ -124,6 +147,32 @@ impl Run {
         self.proposed += 1;
         let command = Bytes::from(self.proposed.to_string());
         let _refused = self.net.core(id).propose(&command);
+    }
+
+    /// Asks everybody for a change of the membership, or a transfer.
+    fn reconfigure(&mut self) {
+        let (subject, kind) = (self.any(), self.rng.below(10));
+        let change = match kind {
+            0..4 => {
+                let promote = self.rng.chance(80);
+                Change::AddLearner { id: subject, member: Member::default(), promote }
+            }
+            4 => Change::Promote { id: subject },
+            5..8 => Change::Remove { id: subject },
+            _ => {
+                let ids = (1..=self.size).filter(|_| self.rng.chance(60)).collect();
+                Change::Voters { ids }
+            }
+        };
+        for id in 1..=self.size {
+            if kind == 9 && self.rng.chance(50) {
+                let taken = self.net.core(id).transfer_leadership(Some(subject));
+                self.transferred += usize::from(taken.is_ok());
+            } else {
+                let taken = self.net.core(id).propose_membership(&change);
+                self.changed += usize::from(taken.is_ok());
+            }
+        }
     }
 
     /// Remembers what was committed anywhere when the read began.
@@ -199,6 +248,38 @@ impl Run {
         }
     }
 
+    fn check_configurations(&mut self) {
+        for id in 1..=self.size {
+            let node = self.net.node(id);
+            let log = node.log.0.borrow();
+            let newest = log.entries.iter().rev().find_map(|entry| match Payload::of(entry) {
+                Ok(Payload::Membership(membership)) => Some((entry.index(), membership)),
+                _ => None,
+            });
+            let all = node.core.configurations();
+            // Not while the core is ahead of the log.
+            if let Some((index, membership)) = newest.filter(|_| node.core.log.is_clean()) {
+                let newest = all.last().expect("there is one");
+                assert_eq!((newest.index, &newest.membership), (index, &membership), "node {id}");
+            }
+            if node.core.role() == RoleName::Leader {
+                assert!(all.len() <= 2, "leader {id} has {all:?}");
+                let led_on = all.len() == 2 || node.core.membership().is_voter(id);
+                assert!(led_on, "leader {id} has no vote: {all:?}");
+            }
+        }
+        let first = self.net.first.clone();
+        let committed = self.committed.values().filter_map(|entry| match Payload::of(entry) {
+            Ok(Payload::Membership(membership)) => Some(membership),
+            _ => None,
+        });
+        let mut before = first;
+        for membership in committed {
+            assert!(overlap(&before, &membership), "{before:?} then {membership:?}");
+            before = membership;
+        }
+    }
+
     /// The logs of any two nodes are equal up to the last entry that both hold (section 5.3).
     fn check_log_matching(&mut self) {
         let logs: Vec<BTreeMap<Index, Entry>> = (1..=self.size)
@@ -223,41 +304,70 @@ impl Run {
     fn finish(&mut self) {
         self.net.heal();
         self.retry_snapshots();
-        self.net.tick(300);
-        let leaders = self.net.leaders();
-        assert_eq!(leaders.len(), 1, "{leaders:?}");
-        self.net.propose(leaders[0].0, "last");
-        self.net.tick(60);
+        self.net.tick(100);
+        let mut leaders = Vec::new();
+        // The first command may end a term: a joint membership is left, and its leader goes.
+        for _ in 0..3 {
+            for _ in 0..30 {
+                leaders = self.net.leaders();
+                if leaders.len() == 1 {
+                    break;
+                }
+                self.net.tick(20);
+            }
+            assert_eq!(leaders.len(), 1, "{leaders:?}");
+            self.net.propose(leaders[0].0, "last");
+            self.net.tick(100);
+        }
         let last = self.net.core(leaders[0].0).last_id();
-        for id in 1..=self.size {
+        let membership = self.net.core(leaders[0].0).membership().clone();
+        assert!(!membership.is_joint(), "{membership:?}");
+        for id in membership.members().keys().copied() {
             let followers = self.net.core(leaders[0].0).followers().cloned();
             assert_eq!(self.net.core(id).last_id(), last, "node {id}: {followers:?}");
-            assert_eq!(self.net.core(id).commit(), last.index, "node {id}");
+            assert_eq!(self.net.core(id).commit(), last.index, "node {id}: {followers:?}");
         }
         self.check();
         self.check_log_matching();
+        self.check_configurations();
         assert!(last != EntryId::default());
     }
+}
+
+/// Whether no majority that decides in one can miss all that decide in the other: tried out.
+fn overlap(a: &Membership, b: &Membership) -> bool {
+    let ids: Vec<NodeId> = a.members().keys().chain(b.members().keys()).copied().collect();
+    let most = ids.iter().max().map_or(0, |most| *most);
+    let decides = |membership: &Membership, set: u64| {
+        membership.tally(|id| Some(set >> id & 1 == 1)) == Tally::Won
+    };
+    (0..1_u64 << (most + 1)).all(|set| !(decides(a, set) && decides(b, !set)))
 }
 
 #[test]
 fn random_networks_keep_the_promises_of_figure_3() {
     let mut commands = 0;
     let mut terms = 0;
-    for seed in 0..300 {
+    let (mut changed, mut transferred) = (0, 0);
+    for seed in 0..400 {
         println!("seed {seed}");
         let mut run = Run::new(seed);
         for step in 0..1500 {
             run.step();
             if step % 50 == 0 {
                 run.check_log_matching();
+                run.check_configurations();
             }
         }
         run.finish();
         let command = |e: &&Entry| matches!(Payload::of(e), Ok(Payload::Command(_)));
         commands += run.committed.values().filter(command).count();
         terms += run.leaders.len();
+        changed += run.changed;
+        transferred += run.transferred;
     }
+    println!("{commands} commands, {terms} terms, {changed} changes, {transferred} transfers");
+    assert!(changed > 150 && transferred > 40, "{changed} changes, {transferred} transfers");
     // A run in which nothing happens proves nothing.
     assert!(commands > 5000 && terms > 450, "{commands} commands, {terms} terms");
 }

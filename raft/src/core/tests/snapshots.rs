@@ -5,7 +5,7 @@ use hardlog::EntryId;
 use super::net::{Memory, Net, memory, says};
 use crate::{
     config::Config,
-    core::{Install, progress::Progress},
+    core::{Configuration, Install, progress::Progress},
     message::{AppendReply, Body},
 };
 
@@ -57,7 +57,10 @@ fn an_installed_snapshot_is_acknowledged_only_when_it_is_durable() {
     net.collect(1);
     net.sync(1, 1);
     net.wire.clear();
-    assert_eq!(net.core(1).install_snapshot(2, EntryId::new(9, 2)), Install::Replace);
+    assert_eq!(
+        net.core(1).install_snapshot(2, EntryId::new(9, 2), Configuration::default()),
+        Install::Replace
+    );
     net.collect(1);
     assert!(net.wire.is_empty());
     net.sync(1, 1);
@@ -76,7 +79,11 @@ fn what_follows_the_snapshot_stays_if_the_log_holds_its_last_entry() {
     ];
     for (log, install, left) in logs {
         let mut net = Net::with_logs(Config::classic(), &[log, &[], &[]]);
-        assert_eq!(net.core(1).install_snapshot(2, EntryId::new(3, 2)), *install, "{log:?}");
+        assert_eq!(
+            net.core(1).install_snapshot(2, EntryId::new(3, 2), Configuration::default()),
+            *install,
+            "{log:?}"
+        );
         net.collect(1);
         assert_eq!(net.terms(1), *left);
         assert_eq!(net.core(1).commit(), 3);
@@ -89,7 +96,10 @@ fn a_snapshot_of_what_is_committed_already_is_answered_at_once() {
     let disk = Memory { prev: EntryId::new(10, 1), ..memory(&[]) };
     net.start(1, disk);
     assert_eq!(net.core(1).commit(), 10, "what is trimmed was committed");
-    assert_eq!(net.core(1).install_snapshot(2, EntryId::new(8, 1)), Install::Superfluous);
+    assert_eq!(
+        net.core(1).install_snapshot(2, EntryId::new(8, 1), Configuration::default()),
+        Install::Superfluous
+    );
     assert_eq!(net.core(1).last_id(), EntryId::new(10, 1));
 }
 
@@ -132,7 +142,7 @@ fn giving_up_an_installation_keeps_the_commit_index_that_was_written() {
     let mut net = Net::with_logs(Config::classic(), &[&[1, 1, 1], &[], &[]]);
     net.core(1).step(says(2, 1, 1, Body::Heartbeat { commit: 2, round: 0 }));
     net.core(1).commit_saved(2);
-    let _ = net.core(1).install_snapshot(2, EntryId::new(9, 1));
+    let _ = net.core(1).install_snapshot(2, EntryId::new(9, 1), Configuration::default());
     net.core(1).abandon_unsaved();
     assert_eq!((net.core(1).commit(), net.core(1).last_id()), (2, EntryId::new(3, 1)));
 }

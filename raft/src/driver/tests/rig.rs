@@ -13,21 +13,21 @@ use std::{
 
 use bytes::Bytes;
 use hardlog::{
-    EntryId, HardState, Index, Log, Options, Term,
+    Index, Log, Options, Term,
     fs::sim::{Model, Rng, SimFs},
 };
 
 use super::super::{Driver, Output, Parts};
 use crate::{
     Command, Config, Error, FrozenSnapshot, ProposeError, RoleName, StateMachine,
-    applier::{self, Applier, Photographer},
+    applier::{self, Applier, Photographer, Picture},
+    boot::Boot,
     call::Call,
-    core::{Core, Identity},
+    core::{Core, Identity, Membership},
     courier::Courier,
     identity,
     inbox::Inbox,
     message::{Message, NodeId},
-    node::start,
     status::{Board, Status},
     view::View,
     work::Report,
@@ -75,7 +75,7 @@ impl FrozenSnapshot for Frozen {
     }
 }
 
-type Views = Receiver<(EntryId, Box<dyn FrozenSnapshot>)>;
+type Views = Receiver<Picture>;
 
 /// One node without threads.
 pub(super) struct Machine {
@@ -137,8 +137,10 @@ impl Rig {
             .create_if_missing(true);
         let (mut log, _) = Log::open_on(Arc::new(disk.clone()), options).expect("a log");
         identity::establish(&mut log, id, 7).expect("its own log");
+        let first = Membership::of_voters((1..=self.size).collect());
         let mut witness = Witness { history: Arc::clone(&self.history), state: Vec::new() };
-        let applied = start::restore(&mut witness, &log).expect("a snapshot, if the log needs one");
+        let boot = Boot::find(&mut witness, &mut log, &first).expect("a snapshot, if need be");
+        let applied = boot.applied;
         let inbox = Arc::new(Inbox::new(1 << 30));
         let installed = Arc::default();
         let (views_sender, views) = channel();
@@ -156,14 +158,13 @@ impl Rig {
                 every_bytes: self.snapshot_every_bytes,
                 since: 0,
             },
+            configuration: boot.configuration.clone(),
         };
         let chunk = self.config.snapshot_chunk_bytes;
         let courier = Courier::new(log.snapshots(), Arc::clone(&inbox), chunk);
         let seed = self.boots * 1000 + id;
         let identity = Identity { id, voters: (1..=self.size).collect(), seed };
-        let saved = log.hard_state();
-        let saved = HardState { commit: saved.commit.max(applied), ..saved };
-        let core = Core::new(identity, self.config.clone(), View::new(log.reader()), saved);
+        let core = boot.core(&log, identity, self.config.clone());
         let wake = Arc::new(|| {});
         let driver = Driver::new(Parts { core, log, applied, keep_behind: 3, wake, installed });
         let machine = Machine { disk, driver, applier, courier, inbox, views, busy, failed: None };
@@ -359,9 +360,9 @@ impl Machine {
         for job in out.carry {
             self.courier.work(job);
         }
-        for (id, view) in self.views.try_iter() {
+        for picture in self.views.try_iter() {
             let store = self.driver.log().snapshots();
-            if let Ok(mark) = applier::write_snapshot(&store, id, view.as_ref()) {
+            if let Ok(mark) = applier::write_snapshot(&store, &picture) {
                 self.inbox.report(Report::Taken(mark));
             }
             self.busy.store(false, Ordering::Release);

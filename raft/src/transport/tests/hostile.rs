@@ -211,7 +211,7 @@ fn what_no_correct_node_says_is_told_apart() {
         let last = EntryId::new(number, 1);
         let round = 0;
         let bodies = [
-            Body::Vote { last },
+            Body::Vote { last, transfer: false },
             Body::PreVote { last: EntryId::new(1, number) },
             Body::Heartbeat { commit: number, round },
             Body::SnapshotReply { id: last, offset: 0 },

@@ -1,10 +1,11 @@
-//! Messages to bytes and back. bincode is used here and nowhere else.
+//! Messages and configurations to bytes and back. bincode is used here and nowhere else.
 //!
 //! Fixed-size integers, a limit on what is decoded, and nothing left over: the same message always
 //! gives the same bytes, and hostile bytes give an error, never a panic or a large allocation.
-//! Changing this changes [`super::handshake::VERSION`].
+//! Changing this changes [`crate::transport::VERSION`].
 
 use bincode::Options;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::message::Message;
 
@@ -28,7 +29,7 @@ pub trait Codec: Clone + Send + Sync + 'static {
 #[error("{0}")]
 pub struct CodecError(String);
 
-/// The codec of protocol version 1.
+/// The codec of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Bincode {
     bytes_max: u64,
@@ -42,11 +43,26 @@ impl Bincode {
     }
 
     fn options(self) -> impl Options {
-        bincode::DefaultOptions::new()
-            .with_fixint_encoding()
-            .with_limit(self.bytes_max)
-            .reject_trailing_bytes()
+        options(self.bytes_max)
     }
+}
+
+fn options(bytes_max: u64) -> impl Options {
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .with_limit(bytes_max)
+        .reject_trailing_bytes()
+}
+
+/// Bytes of a value that this node made and that is known to be small; none beyond `bytes_max`.
+pub(crate) fn encode_small(value: &impl Serialize, bytes_max: u64) -> Option<Vec<u8>> {
+    options(bytes_max).serialize(value).ok()
+}
+
+/// The value that takes up all of `bytes`, at most `bytes_max`.
+pub(crate) fn decode_small<T: DeserializeOwned>(bytes: &[u8], bytes_max: u64) -> Option<T> {
+    let fits = bytes.len() as u64 <= bytes_max;
+    fits.then(|| options(bytes_max).deserialize(bytes).ok()).flatten()
 }
 
 impl Codec for Bincode {
@@ -80,7 +96,7 @@ mod tests {
         let bodies = [
             Body::PreVote { last: id },
             Body::PreVoteReply { granted: true },
-            Body::Vote { last: id },
+            Body::Vote { last: id, transfer: true },
             Body::VoteReply { granted: false },
             Body::Append { prev: id, entries, commit: 6 },
             Body::AppendReply(AppendReply::Accepted { matched: 9 }),
@@ -89,6 +105,7 @@ mod tests {
             Body::HeartbeatReply { round: 2 },
             Body::Snapshot(SnapshotChunk { offer, offset: 4, data }),
             Body::SnapshotReply { id, offset: 9 },
+            Body::TimeoutNow,
         ];
         bodies.into_iter().map(|body| Message { from: 1, to: 2, term: 3, body }).collect()
     }
@@ -108,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_has_these_bytes() {
+    fn the_bytes_of_a_message_do_not_change_unnoticed() {
         let message = &messages()[8];
         let expected = [
             1, 0, 0, 0, 0, 0, 0, 0, // from

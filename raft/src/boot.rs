@@ -1,0 +1,117 @@
+//! What a node finds in its log when it starts: the state of its machine and who takes part; and
+//! how the latter gets there.
+//!
+//! The newest committed configuration and those after it stand in metadata slots of the log,
+//! written in the same batch as the entries or the truncation that change them. So they are
+//! restored without reading the log, even where an entry's bytes are damaged, and a batch that is
+//! lost takes its configurations with it: the slots are of class ordered, not promises.
+//!
+//! The membership with which a node began has a slot of its own, written before anything else. A
+//! snapshot carries the configuration as of its last entry in its metadata.
+//!
+//! Above: the node. Below: the log and its snapshots.
+
+use bytes::Bytes;
+use hardlog::{Batch, Class, HardState, Index, Log};
+
+use crate::{
+    applier,
+    config::Config,
+    core::{Configuration, Core, Identity, Membership},
+    error::Error,
+    state_machine::StateMachine,
+    view::View,
+};
+
+/// Slots for the newest committed configuration and those after it, oldest first.
+const STACK_SLOTS: [u64; 3] = [2, 3, 4];
+/// The slot for the membership of the first start.
+const FIRST_SLOT: u64 = 5;
+
+/// What a node starts with.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    /// Highest index that the machine holds.
+    pub(crate) applied: Index,
+    /// The newest configuration up to there.
+    pub(crate) configuration: Configuration,
+    /// The newest committed configuration and those after it.
+    pub(crate) configurations: Vec<Configuration>,
+}
+
+impl Boot {
+    /// Restores the machine from the newest marked snapshot, or an older one that the log reaches
+    /// back to. `first` counts only at the very first start.
+    pub(crate) fn find<S: StateMachine>(
+        machine: &mut S,
+        log: &mut Log,
+        first: &Membership,
+    ) -> Result<Self, Error> {
+        let first = Configuration { index: 0, membership: first_membership(log, first)? };
+        let stack = STACK_SLOTS.iter().filter_map(|slot| log.meta(*slot)).filter(|b| !b.is_empty());
+        let stack: Option<Vec<_>> = stack.map(|bytes| Configuration::decode(&bytes)).collect();
+        let mut configurations = stack.ok_or(Error::Configuration)?;
+        if configurations.is_empty() {
+            configurations.push(first.clone());
+        }
+        let (applied, configuration) = restore(machine, log)?;
+        Ok(Self { applied, configuration: configuration.unwrap_or(first), configurations })
+    }
+
+    /// The core as the log left it.
+    pub(crate) fn core(&self, log: &Log, identity: Identity, config: Config) -> Core<View> {
+        let saved = log.hard_state();
+        // What a snapshot holds was committed, whatever became of the hint.
+        let saved = HardState { commit: saved.commit.max(self.applied), ..saved };
+        let view = View::new(log.reader());
+        Core::restored(identity, config, view, (saved, self.configurations.clone()))
+    }
+}
+
+/// The membership of the first start, whatever is asked for later.
+fn first_membership(log: &mut Log, first: &Membership) -> Result<Membership, Error> {
+    if let Some(bytes) = log.meta(FIRST_SLOT) {
+        return Membership::decode(&bytes).ok_or(Error::Configuration);
+    }
+    // DURABILITY: no sync of its own. Batches survive in order, so whatever this node promises
+    // later is lost before this is.
+    log.save_meta(FIRST_SLOT, Class::Ordered, &first.encode()).map_err(Error::Log)?;
+    Ok(first.clone())
+}
+
+/// The index that the machine then holds, and the configuration that the snapshot names.
+fn restore<S: StateMachine>(
+    machine: &mut S,
+    log: &Log,
+) -> Result<(Index, Option<Configuration>), Error> {
+    let first = log.first_log_index();
+    let Some(mark) = log.snapshot_mark() else {
+        return if first == 1 { Ok((0, None)) } else { Err(Error::NoSnapshot { first }) };
+    };
+    let usable = log.snapshots().usable(mark.id, first).map_err(Error::Log)?;
+    applier::restore(machine, &log.snapshots(), usable.id)?;
+    let configuration = match usable.meta.is_empty() {
+        true => None, // Taken before memberships could change.
+        false => Some(configuration_of(&usable.meta, usable.id.index)?),
+    };
+    Ok((usable.id.index, configuration))
+}
+
+/// The configuration in the metadata of a snapshot up to `index`.
+pub(crate) fn configuration_of(meta: &Bytes, index: Index) -> Result<Configuration, Error> {
+    let found = Configuration::decode(meta).filter(|found| found.index <= index);
+    found.ok_or(Error::Configuration)
+}
+
+/// Adds the slots to a batch.
+///
+/// # Panics
+/// If there are more configurations than slots, which the core does not allow.
+pub(crate) fn put_configurations(batch: &mut Batch, configurations: &[Configuration]) {
+    assert!(configurations.len() <= STACK_SLOTS.len(), "{configurations:?} exceed the slots");
+    let encoded = configurations.iter().map(Configuration::encode).map(Bytes::from);
+    let values = encoded.chain(std::iter::repeat(Bytes::new()));
+    for (slot, value) in STACK_SLOTS.iter().zip(values) {
+        batch.meta(*slot, Class::Ordered, value);
+    }
+}
