@@ -21,12 +21,12 @@
 //! there is looked at again before it is called wrong.
 
 mod ahead;
-mod chain;
+pub(crate) mod chain;
 mod diff;
 mod dump;
 mod finding;
 mod hex;
-mod inventory;
+pub(crate) mod inventory;
 mod judge;
 mod lone;
 mod report;
@@ -36,7 +36,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod verify;
-mod walk;
+pub(crate) mod walk;
 mod window;
 
 pub use self::{

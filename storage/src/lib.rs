@@ -40,6 +40,7 @@
 //! wal · succeed · sync · keeper   write, rotate, group commit, housekeeping
 //! index · recent · lookup         where an entry is
 //! recovery · verdict · inspect    what is on disk, and what it means
+//! repair                          what can be done about damage, said first and done then
 //! batch · header · meaning        bytes ↔ batches, batches ↔ changes: pure
 //! fs                              the operating system, or a simulated disk
 //! ```
@@ -70,6 +71,7 @@ pub mod options;
 mod reader;
 mod recent;
 mod recovery;
+pub mod repair;
 mod report;
 mod scan;
 mod scrub;

@@ -109,7 +109,7 @@ pub(crate) fn create(fs: Arc<dyn Fs>, options: Options) -> Result<Opened> {
     Ok(Opened { wal, lock, report })
 }
 
-fn lock(fs: &dyn Fs) -> Result<Box<dyn Any + Send + Sync>> {
+pub(crate) fn lock(fs: &dyn Fs) -> Result<Box<dyn Any + Send + Sync>> {
     fs.lock().map_err(|e| {
         if e.kind() == std::io::ErrorKind::WouldBlock {
             Error::Locked { path: fs.root().to_path_buf(), holder: fs.lock_holder() }
@@ -120,7 +120,7 @@ fn lock(fs: &dyn Fs) -> Result<Box<dyn Any + Send + Sync>> {
 }
 
 /// What makes a directory no place for a new log.
-fn occupied(fs: &dyn Fs) -> Result<Option<String>> {
+pub(crate) fn occupied(fs: &dyn Fs) -> Result<Option<String>> {
     for dir in [Dir::Root, Dir::Snapshots, Dir::Quarantine] {
         for Found { name, .. } in list(fs, dir)? {
             match classify(dir, &name) {

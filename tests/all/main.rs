@@ -11,6 +11,7 @@
 //! | `house` | are the house rules kept that no lint knows? |
 //! | `like_a_vec` | does a log behave like a `Vec`, reopened and killed included? |
 //! | `model` | does the executable model of the format hold, and does each of its rules matter? |
+//! | `repair` | does a repair drop exactly what its plan names, and can it be cut off anywhere? |
 //! | `replay` | do the model's histories hold on the engine, and do the two agree? |
 //!
 //! A module per campaign; what they share is in the library beside it.
@@ -33,5 +34,7 @@ mod house;
 mod like_a_vec;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod repair;
 #[cfg(test)]
 mod replay;

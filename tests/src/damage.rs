@@ -55,7 +55,9 @@ pub enum Harm {
 }
 
 impl Harm {
-    fn kind(&self) -> &'static str {
+    /// What kind of damage it is.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
         match self {
             Self::Bit(..) => "bit flipped",
             Self::Cut(..) => "file cut",
@@ -130,6 +132,8 @@ pub struct Specimen {
     states: Vec<View>,
     /// Older copies of its files.
     copies: Vec<Vec<Bytes>>,
+    /// Its files as they are.
+    contents: Vec<Vec<u8>>,
 }
 
 /// Writes the specimen, one batch at a time.
@@ -141,8 +145,8 @@ struct Scribe {
 }
 
 impl Scribe {
-    fn new() -> hardlog::Result<Self> {
-        let fs = SimFs::new(9);
+    fn new(seed: u64) -> hardlog::Result<Self> {
+        let fs = SimFs::new(seed);
         let log = Log::create_on(Arc::new(fs.clone()), options())?;
         Ok(Self { fs, log, states: vec![View::new(1)], images: Vec::new() })
     }
@@ -179,7 +183,15 @@ impl Specimen {
     /// # Errors
     /// If it cannot be written.
     pub fn new() -> hardlog::Result<Self> {
-        let mut s = Scribe::new()?;
+        Self::seeded(9)
+    }
+
+    /// The same log with other random numbers: what a peer has.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn seeded(seed: u64) -> hardlog::Result<Self> {
+        let mut s = Scribe::new(seed)?;
         let hard = |term, vote, commit| Op::Hard(HardState { term, vote, commit });
         s.append(1, 1, &[10, 20])?;
         s.write(&[Op::Reset(10, Some(EntryId::new(9, 1)))])?;
@@ -219,7 +231,10 @@ impl Specimen {
             }
             copies
         });
-        Ok(Self { copies: copies.collect(), fs, files, states: s.states })
+        let copies = copies.collect();
+        let read = |(dir, name): &Name| fs.read_file(*dir, name).unwrap_or_default();
+        let contents = files.iter().map(read).collect();
+        Ok(Self { copies, contents, fs, files, states: s.states })
     }
 
     /// The names of its files.
@@ -228,13 +243,33 @@ impl Specimen {
         &self.files
     }
 
+    /// Whether the block of 512 bytes around `at` holds nothing but zeros.
+    #[must_use]
+    pub fn is_empty_block(&self, file: usize, at: u64) -> bool {
+        let block = usize::try_from(at).unwrap_or(0) / BLOCK * BLOCK;
+        self.contents[file][block..].iter().take(BLOCK).all(|byte| *byte == 0)
+    }
+
     fn bytes(&self, file: usize) -> Vec<u8> {
         let (dir, name) = &self.files[file];
         self.fs.read_file(*dir, name).unwrap_or_default()
     }
 
+    /// What was written.
+    #[must_use]
+    pub fn whole(&self) -> &View {
+        self.states.last().expect("a specimen has states")
+    }
+
+    /// The log without damage.
+    #[must_use]
+    pub fn fs(&self) -> SimFs {
+        self.fs.kill_image()
+    }
+
     /// The open segment.
-    fn last(&self) -> usize {
+    #[must_use]
+    pub fn last(&self) -> usize {
         let wal = |(_, name): &Name| name.ends_with(".wal");
         self.files.iter().rposition(wal).unwrap_or(0)
     }
@@ -265,7 +300,9 @@ impl Specimen {
         harms
     }
 
-    fn harmed(&self, harm: &Harm) -> SimFs {
+    /// The log as it is after the damage.
+    #[must_use]
+    pub fn harmed(&self, harm: &Harm) -> SimFs {
         let fs = self.fs.kill_image();
         let of = |file: usize| (self.files[file].0, self.files[file].1.as_str());
         match *harm {

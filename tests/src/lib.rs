@@ -4,6 +4,7 @@ pub mod calls;
 pub mod crash;
 pub mod damage;
 pub mod evidence;
+pub mod repair;
 pub mod replay;
 pub mod view;
 

@@ -202,6 +202,13 @@ impl Fs for DiskFs {
         Ok(rustix::fs::renameat(self.dir(from.0)?, from.1, self.dir(to.0)?, to.1)?)
     }
 
+    fn link(&self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()> {
+        check_name(from.1)?;
+        check_name(to.1)?;
+        let (old, new) = (self.dir(from.0)?, self.dir(to.0)?);
+        Ok(rustix::fs::linkat(old, from.1, new, to.1, AtFlags::empty())?)
+    }
+
     fn unlink(&self, dir: Dir, name: &str) -> io::Result<()> {
         check_name(name)?;
         Ok(rustix::fs::unlinkat(self.dir(dir)?, name, AtFlags::empty())?)

@@ -145,6 +145,15 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// What the file system says.
     fn rename(&self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()>;
 
+    /// Gives a file a second name. Only for files that nobody writes to any more.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `Unsupported` where there are no hard links; what the file system says.
+    fn link(&self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Removes a name. Open handles of the file stay valid.
     ///
     /// # Errors

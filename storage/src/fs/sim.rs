@@ -321,6 +321,14 @@ impl Fs for SimFs {
         })
     }
 
+    fn link(&self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()> {
+        check_name(from.1)?;
+        check_name(to.1)?;
+        self.step(on(Call::Create, to.0, to.1), |state, effect| {
+            plain(effect, || state.link(from, to))
+        })
+    }
+
     fn unlink(&self, dir: Dir, name: &str) -> io::Result<()> {
         check_name(name)?;
         self.step(on(Call::Unlink, dir, name), |state, effect| {

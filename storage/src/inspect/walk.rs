@@ -61,6 +61,8 @@ pub(crate) struct Gap {
     pub(crate) seq: u64,
     /// Sequence of the batch at its end, if there is one.
     pub(crate) next_seq: Option<u64>,
+    /// How many batches are lost, if that is known; State and markers do not count.
+    pub(crate) lost: Option<u64>,
     pub(crate) evidence: Evidence,
     pub(crate) detail: String,
 }
@@ -180,6 +182,7 @@ impl<'a> Walk<'a, '_> {
             to: at.end(),
             seq,
             next_seq: None,
+            lost: None,
             evidence: Evidence::BornEnd(self.place.header.born_end),
             detail: "a valid batch says what no version of this log writes".to_owned(),
         };
@@ -238,12 +241,13 @@ impl<'a> Walk<'a, '_> {
         let evidence = judged.evidence;
         let to = next.map_or(self.place.frame.end, |next| next.offset).max(at.x);
         let next_seq = next.map(|next| next.head.seq);
-        let gap = Gap { code, from: at.x, to, seq: at.seq, next_seq, evidence, detail };
         // State and markers carry the sequence of the batch before them.
         let go_on = next.map(|next| {
             let still = next.state || next.head.is_marker();
             (next.offset, next.head.seq.wrapping_sub(u64::from(!still)))
         });
+        let lost = go_on.and_then(|(_, before)| before.checked_sub(at.seq.wrapping_sub(1)));
+        let gap = Gap { code, from: at.x, to, seq: at.seq, next_seq, lost, evidence, detail };
         self.begun |= next.is_some_and(|next| !next.state);
         self.vow = false;
         Ok((self.tell(Event::Gap(gap)), go_on))

@@ -214,6 +214,16 @@ impl State {
         Ok(())
     }
 
+    /// A second name of a file. Both lead to the same bytes.
+    pub(super) fn link(&mut self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()> {
+        let ino = self.lookup(from.0, from.1)?;
+        if self.names.contains_key(&(to.0, to.1.into())) || is_dir(to.0, to.1) {
+            return Err(Errno::EXIST.into());
+        }
+        self.change(vec![Change { call: 0, dir: to.0, names: vec![(to.1.into(), Some(ino))] }]);
+        Ok(())
+    }
+
     pub(super) fn unlink(&mut self, dir: Dir, name: &str) -> io::Result<()> {
         if is_dir(dir, name) && self.made {
             return Err(Errno::ISDIR.into());

@@ -1,0 +1,185 @@
+//! Copies of files: the backup that is made before a repair, and what is set aside in quarantine.
+//!
+//! Above: `apply`, `recover`. Below: `fs`. Memory is one buffer.
+//! INVARIANT: a copy gets its name only after its bytes are synced, and what has the name already is
+//! kept if it holds the same bytes: so copying can be cut off and begun again.
+
+use std::io;
+
+use crate::{
+    error::{Error, Result},
+    fs::{Access, Dir, Fs, read_full, write_full},
+    inspect::Inventory,
+    layout::{index_name, segment_name, snapshot_name},
+    repair::{Refusal, RepairError},
+};
+
+/// Bytes copied at once.
+const CHUNK: usize = 1 << 20;
+/// Tries to give a file of the log a second name in the backup; an error means that it is copied.
+pub type Linker<'a> = &'a dyn Fn(Dir, &str) -> io::Result<()>;
+
+/// A file: where, in which directory, and its name.
+pub(crate) type At<'a> = (&'a dyn Fs, Dir, &'a str);
+
+/// Copies all files of the log to `to`. All segments but the newest, index files and snapshots are
+/// never written to again, so a second name serves where `link` can give one.
+pub(crate) fn backup(
+    from: &dyn Fs,
+    to: &dyn Fs,
+    (found, link): (&Inventory, Option<Linker<'_>>),
+) -> Result<(), RepairError> {
+    to.make_dirs().map_err(|e| Error::io("make directories in", to.root(), e))?;
+    let newest = found.segments.keys().next_back().copied();
+    let mut files: Vec<(Dir, String, u64, bool)> = Vec::new();
+    for (&id, &len) in &found.segments {
+        files.push((Dir::Root, segment_name(id), len, Some(id) != newest));
+    }
+    files.extend(found.indexes.iter().map(|(&id, &len)| (Dir::Root, index_name(id), len, true)));
+    let snapshots = found.snapshots.iter();
+    files.extend(
+        snapshots
+            .map(|(&(index, term), &len)| (Dir::Snapshots, snapshot_name(index, term), len, true)),
+    );
+    let mut rest = Vec::new();
+    for (dir, name, len, sealed) in files {
+        if is_there((to, dir, &name))? {
+            if !same((from, dir, &name), (to, dir, &name))? {
+                let place = to.root().join(dir.name()).join(name);
+                return Err(Refusal::PlaceTaken(place.display().to_string()).into());
+            }
+            continue;
+        }
+        let linked = sealed && link.is_some_and(|link| link(dir, &name).is_ok());
+        if !linked {
+            rest.push((dir, name, len));
+        }
+    }
+    room(to, rest.iter().map(|(_, _, len)| len).sum())?;
+    for (dir, name, _) in &rest {
+        copy((from, *dir, name), (to, *dir, name))?;
+    }
+    for dir in [Dir::Snapshots, Dir::Root] {
+        // DURABILITY: the names of the backup, before the log itself is touched.
+        to.sync_dir(dir).map_err(|e| Error::io("sync", to.root().join(dir.name()), e))?;
+    }
+    Ok(())
+}
+
+/// Refuses where fewer than `needed` bytes, and some to spare, are free.
+pub(crate) fn room(fs: &dyn Fs, needed: u64) -> Result<(), RepairError> {
+    const SPARE: u64 = 4 << 20;
+    let free = fs.free_space().map_err(|e| Error::io("free space of", fs.root(), e))?;
+    if free < needed.saturating_add(SPARE) {
+        let place = fs.root().display().to_string();
+        return Err(Refusal::NoRoom { place, needed: needed.saturating_add(SPARE), free }.into());
+    }
+    Ok(())
+}
+
+pub(crate) fn is_there((fs, dir, name): At<'_>) -> Result<bool> {
+    match fs.open(dir, name, Access::Read) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("open", fs.root().join(dir.name()).join(name), e)),
+    }
+}
+
+/// Whether two files hold the same bytes.
+pub(crate) fn same(a: At<'_>, b: At<'_>) -> Result<bool> {
+    let open = |(fs, dir, name): At<'_>| {
+        let path = fs.root().join(dir.name()).join(name);
+        fs.open(dir, name, Access::Read)
+            .map(|file| (file, path.clone()))
+            .map_err(|e| Error::io("open", path, e))
+    };
+    let ((a, a_path), (b, b_path)) = (open(a)?, open(b)?);
+    let len = a.len().map_err(|e| Error::io("stat", &a_path, e))?;
+    if len != b.len().map_err(|e| Error::io("stat", &b_path, e))? {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut offset = 0;
+    while offset < len {
+        let read = read_full(&*a, &mut left, offset).map_err(|e| Error::io("read", &a_path, e))?;
+        let other =
+            read_full(&*b, &mut right, offset).map_err(|e| Error::io("read", &b_path, e))?;
+        if read == 0 || left[..read] != right[..other] {
+            return Ok(false);
+        }
+        offset += read as u64;
+    }
+    Ok(true)
+}
+
+/// Copies a file, by way of `tmp/`. The name is not durable yet.
+pub(crate) fn copy(from: At<'_>, to: At<'_>) -> Result<()> {
+    let ((source, dir, name), (target, to_dir, to_name)) = (from, to);
+    let from_path = source.root().join(dir.name()).join(name);
+    let path = target.root().join(to_dir.name()).join(to_name);
+    let file =
+        source.open(dir, name, Access::Read).map_err(|e| Error::io("open", &from_path, e))?;
+    let wrap = |e| Error::io("copy to", &path, e);
+    let mut buf = vec![0; CHUNK];
+    let mut offset = 0;
+    write_anew(to, &mut |out| {
+        loop {
+            let read = read_full(&*file, &mut buf, offset)
+                .map_err(|e| Error::io("read", &from_path, e))?;
+            if read == 0 {
+                return Ok(());
+            }
+            write_full(out, &buf[..read], offset).map_err(wrap)?;
+            offset += read as u64;
+        }
+    })
+}
+
+/// Writes a file, by way of `tmp/`. The name is not durable yet.
+pub(crate) fn write_anew(
+    (fs, dir, name): At<'_>,
+    fill: &mut dyn FnMut(&dyn crate::fs::File) -> Result<()>,
+) -> Result<()> {
+    let path = fs.root().join(dir.name()).join(name);
+    let wrap = |e| Error::io("write", &path, e);
+    let tmp = format!("copy-{name}");
+    // DURABILITY: none needed: nobody relies on a name in tmp/.
+    match fs.unlink(Dir::Tmp, &tmp) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(wrap(e)),
+        _ => {}
+    }
+    let file = fs.create(Dir::Tmp, &tmp).map_err(wrap)?;
+    fill(&*file)?;
+    // DURABILITY: the bytes, before the file gets its name.
+    file.sync().map_err(wrap)?;
+    fs.rename((Dir::Tmp, &tmp), (dir, name)).map_err(wrap)
+}
+
+/// Keeps a file of the log in `quarantine/`, under its name or, where another one has that, with a
+/// number behind it; and a note beside it. The names are not durable yet.
+pub(crate) fn set_aside(fs: &dyn Fs, dir: Dir, name: &str, note: &str) -> Result<()> {
+    /// Files of one name that are kept.
+    const MAX: u32 = 1000;
+    let mut kept = name.to_owned();
+    for number in 2..MAX {
+        if !is_there((fs, Dir::Quarantine, &kept))? {
+            let linked = fs.link((dir, name), (Dir::Quarantine, &kept));
+            if linked.is_err() {
+                copy((fs, dir, name), (fs, Dir::Quarantine, &kept))?;
+            }
+            break;
+        }
+        if same((fs, dir, name), (fs, Dir::Quarantine, &kept))? {
+            break;
+        }
+        kept = format!("{name}.{number}");
+    }
+    let beside = format!("{kept}.note");
+    if is_there((fs, Dir::Quarantine, &beside))? {
+        return Ok(());
+    }
+    let path = fs.root().join(Dir::Quarantine.name()).join(&beside);
+    write_anew((fs, Dir::Quarantine, &beside), &mut |out| {
+        write_full(out, note.as_bytes(), 0).map_err(|e| Error::io("write", &path, e))
+    })
+}
