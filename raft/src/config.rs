@@ -53,6 +53,28 @@ pub struct Config {
     pub joining: bool,
     /// Listen and connect beyond loopback, without encryption or authentication.
     pub insecure: bool,
+    /// A bug that is put in on purpose, for tests of the simulator only.
+    #[doc(hidden)]
+    pub mutation: Option<Mutation>,
+}
+
+/// Bugs that others had, to see whether the simulator would find them. Never set one outside of
+/// tests.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// A candidate's vote for itself is not written.
+    SelfVoteNotSaved,
+    /// Who steps down within a term forgets whom it voted for.
+    VoteForgotten,
+    /// The majority is taken from what followers hold in the order of their ids.
+    UnsortedQuorum,
+    /// A leader commits entries of older terms by counting (Figure 8).
+    OldTermCounted,
+    /// AppendEntries truncates whatever stands behind its last entry.
+    StaleTruncates,
+    /// A follower is believed to hold everything that it was sent.
+    NextTakenForMatch,
 }
 
 /// Why a configuration was refused.
@@ -89,6 +111,7 @@ impl Config {
             snapshot_chunk_bytes: 512 << 10,
             joining: false,
             insecure: false,
+            mutation: None,
         }
     }
 
@@ -103,6 +126,11 @@ impl Config {
             disk_ticks_max: 0,
             ..Self::production()
         }
+    }
+
+    /// Whether this bug was put in.
+    pub(crate) fn has(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
     }
 
     /// Whether the fields fit together.

@@ -181,7 +181,14 @@ impl Driver {
     /// Takes what another thread of the node says.
     pub(crate) fn report(&mut self, report: Report, out: &mut Output) -> Result<(), Error> {
         match report {
-            Report::Taken(mark) => self.taken = Some(mark),
+            Report::Taken(mark) => {
+                // It was on its way while the leader's newer one was installed: to mark it would
+                // leave the log without a snapshot that reaches its first entry.
+                let newest = self.log.snapshot_mark().map_or(0, |mark| mark.id.index);
+                if mark.id.index > newest {
+                    self.taken = Some(mark);
+                }
+            }
             Report::Piece { to, chunk } => {
                 let (from, term) = (self.core.id(), self.core.term());
                 if self.core.role() == RoleName::Leader {

@@ -42,6 +42,8 @@ pub mod message;
 pub mod node;
 pub mod payload;
 pub mod ready;
+#[doc(hidden)]
+pub mod sim;
 pub mod state_machine;
 pub mod status;
 pub mod transport;

@@ -38,6 +38,20 @@ pub trait StateMachine: Send + 'static {
     fn restore(&mut self, from: &mut dyn io::Read) -> io::Result<()>;
 }
 
+impl<S: StateMachine + ?Sized> StateMachine for Box<S> {
+    fn apply(&mut self, commands: &[Command]) -> Vec<Bytes> {
+        (**self).apply(commands)
+    }
+
+    fn snapshot(&self) -> Box<dyn FrozenSnapshot> {
+        (**self).snapshot()
+    }
+
+    fn restore(&mut self, from: &mut dyn io::Read) -> io::Result<()> {
+        (**self).restore(from)
+    }
+}
+
 /// A state that no longer changes.
 pub trait FrozenSnapshot: Send {
     /// Writes it out.

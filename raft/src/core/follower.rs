@@ -4,7 +4,10 @@
 use hardlog::{Entry, EntryId, Index, Term};
 
 use super::{Configuration, Core, LogView, Slot, Violation};
-use crate::message::{AppendReply, Body, NodeId, SnapshotChunk};
+use crate::{
+    config::Mutation,
+    message::{AppendReply, Body, NodeId, SnapshotChunk},
+};
 
 /// What came of completing a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,11 @@ impl<L: LogView> Core<L> {
         let (entries, configurations) =
             self.bounded(entries, configurations, commit.max(self.commit));
         let matched = prev.index + entries.len() as u64;
+        if self.config.has(Mutation::StaleTruncates) && matched < self.log.last_index() {
+            let from = matched.max(self.commit) + 1;
+            self.log.truncate(from);
+            self.saves.truncated(from);
+        }
         if !self.take_entries(from, entries, configurations) {
             return;
         }

@@ -13,7 +13,7 @@ use super::{
     reconfigure::Transfer,
 };
 use crate::{
-    config::Config,
+    config::{Config, Mutation},
     message::{AppendReply, Body, Message, NodeId},
     payload::Payload,
     ready::ReadToken,
@@ -185,6 +185,8 @@ impl<L: LogView> Core<L> {
         match reply {
             AppendReply::Accepted { matched } if matched > last => {} // Nobody was sent that.
             AppendReply::Accepted { matched } => {
+                let wrong = self.config.has(Mutation::NextTakenForMatch);
+                let matched = if wrong { matched.max(peer.next - 1) } else { matched };
                 if peer.accepted(matched, first) {
                     self.advance_commit();
                     self.hand_over();
@@ -263,8 +265,16 @@ impl<L: LogView> Core<L> {
         let own = self.saves.durable_index();
         let held =
             |id| if id == self.id { own } else { leader.peers.get(&id).map_or(0, |p| p.matched) };
-        let agreed = self.configurations.newest().membership.agreed(held);
-        if agreed <= self.commit || self.log.term_at(agreed) != Slot::Present(self.term) {
+        let membership = &self.configurations.newest().membership;
+        let agreed = match self.config.has(Mutation::UnsortedQuorum) {
+            true => {
+                let members = membership.members();
+                members.keys().map(|id| held(*id)).nth(members.len() / 2).unwrap_or(0)
+            }
+            false => membership.agreed(held),
+        };
+        let own_term = self.log.term_at(agreed) == Slot::Present(self.term);
+        if agreed <= self.commit || !(own_term || self.config.has(Mutation::OldTermCounted)) {
             return;
         }
         leader.settled = true;

@@ -53,7 +53,7 @@ pub use self::{
     membership::{Change, ChangeError, Configuration, Membership},
 };
 use crate::{
-    config::Config,
+    config::{Config, Mutation},
     durable::{Durable, Promise, SaveNumber},
     message::{AppendReply, Body, Message, NodeId},
     ready::{ReadReady, ReadToken, Ready, Save},
@@ -427,7 +427,9 @@ impl<L: LogView> Core<L> {
     /// Term, vote and commit index as they should be written.
     pub fn hard_state(&self) -> HardState {
         let commit = self.commit.min(self.log.last_index());
-        HardState { term: self.term, vote: self.vote, commit }
+        let unsaved = self.config.has(Mutation::SelfVoteNotSaved);
+        let vote = self.vote.filter(|vote| !unsaved || *vote != self.id);
+        HardState { term: self.term, vote, commit }
     }
 
     /// Bytes of entries that wait to be written.
@@ -486,7 +488,7 @@ impl<L: LogView> Core<L> {
 
     fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
         assert!(term >= self.term, "term goes back from {} to {term}", self.term);
-        if term > self.term {
+        if term > self.term || self.config.has(Mutation::VoteForgotten) && leader.is_none() {
             self.term = term;
             self.vote = None;
         }

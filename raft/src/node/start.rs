@@ -44,6 +44,7 @@ pub(super) fn start<S: StateMachine>(
         _ => return Err(Error::NotAPeer(config.id)),
     };
     let (mut log, report) = Log::open(&config.dir, config.log.clone()).map_err(Error::Log)?;
+    all_durable(&log)?;
     identity::establish(&mut log, config.id, config.cluster)?;
     let first = first_membership(&config);
     let boot = Boot::find(&mut machine, &mut log, &first)?;
@@ -100,6 +101,17 @@ fn first_membership(config: &NodeConfig) -> Membership {
         return Membership::default();
     }
     Membership::of(config.peers.iter().map(|(id, address)| (*id, Member::at(*address))))
+}
+
+/// What recovery found is durable, with one exception: a log that had no room for a new segment is
+/// handed out all the same, and what only the page cache holds may still be lost. The core counts
+/// on all of it and promises it at once, so such a log has to find room first.
+pub(crate) fn all_durable(log: &Log) -> Result<(), Error> {
+    if log.durable() < log.written() {
+        // DURABILITY: what was found and is not proven durable, before any promise rests on it.
+        log.sync().map_err(Error::Log)?;
+    }
+    Ok(())
 }
 
 fn first_status(config: &NodeConfig, log: &Log, applied: Index) -> Status {

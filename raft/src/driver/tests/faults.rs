@@ -1,9 +1,14 @@
 //! Disks that are full, fail or hang.
 
-use hardlog::fs::sim::{Call, EIO, Effect, Fault, Model, When};
+use std::sync::Arc;
 
-use super::rig::Rig;
-use crate::{Error, ProposeError, RoleName};
+use hardlog::{
+    Entry, EntryId, Log, Options, SnapshotMark,
+    fs::sim::{Call, EIO, Effect, Fault, Model, SimFs, When},
+};
+
+use super::{super::Output, rig::Rig};
+use crate::{Error, ProposeError, RoleName, node::start, work::Report};
 
 fn led() -> (Rig, u64) {
     let mut rig = Rig::new(3, 1, 1 << 30);
@@ -136,4 +141,49 @@ fn an_installed_snapshot_reaches_the_machine_only_after_its_mark_is_durable() {
     assert!(rig.state(follower).len() > 20, "not restored after the mark is durable");
     rig.settle("end");
     rig.check();
+}
+
+#[test]
+fn a_snapshot_that_was_being_written_while_a_newer_one_was_installed_is_not_marked() {
+    // The mark went back behind the first entry of the log, and the node did not start again.
+    let mut rig = Rig::new(3, 5, 400);
+    rig.settle("first");
+    let leader = rig.leader().expect("a leader");
+    let follower = 1 + leader % 3;
+    rig.cut = vec![follower];
+    for i in 0..30 {
+        rig.propose(leader, format!("command {i}"));
+        rig.rounds(2);
+    }
+    rig.cut.clear();
+    rig.settle("second");
+    let machine = rig.machine(follower);
+    let installed = machine.driver.log().snapshot_mark().expect("a snapshot was installed");
+    assert!(machine.driver.log().first_log_index() > 20, "nothing was installed");
+    let late = SnapshotMark { id: EntryId::new(3, 1), ..installed };
+    machine.driver.report(Report::Taken(late), &mut Output::default()).expect("it is taken");
+    rig.rounds(2);
+    let marked = rig.machine(follower).driver.log().snapshot_mark().expect("a mark");
+    assert!(marked.id.index >= installed.id.index, "{marked:?} is older than {installed:?}");
+    rig.kill(follower);
+    rig.settle("third");
+    rig.check();
+}
+
+#[test]
+fn a_node_does_not_begin_on_entries_that_are_not_durable() {
+    // A log without room for a new segment was handed out for reading; the core took what it found
+    // for durable and acknowledged entries that a power cut then took away.
+    let options = || Options::new().background(false).segment_size(64 << 10);
+    let disk = SimFs::new(1);
+    let mut log = Log::create_on(Arc::new(disk.clone()), options()).expect("a log");
+    log.append(&[Entry::new(1, 1, "x")]).expect("it is written");
+    let killed = disk.kill_image();
+    killed.set_capacity(Some(killed.used()));
+    let (log, report) = Log::open_on(Arc::new(killed.clone()), options()).expect("to be read");
+    assert!(report.read_only.is_some() && log.last_log_index() == Some(1), "{report}");
+    assert!(start::all_durable(&log).is_err(), "there is no room to make it durable");
+    killed.set_capacity(None);
+    start::all_durable(&log).expect("there is room now");
+    assert_eq!(log.durable(), log.written());
 }

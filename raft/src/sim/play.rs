@@ -1,0 +1,348 @@
+//! One run: a plan, a cluster, clients, faults, and then peace, in which everything must come right.
+//!
+//! Above: [`super::campaign`] and the tests. Below: [`super::stage`], [`super::faults`],
+//! [`super::client`].
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+use hardlog::fs::{Dir, sim::Rng};
+
+use super::{
+    Micros,
+    book::{self, Book, Library, Page},
+    client::{Clients, History},
+    lock,
+    network::{Weather, between},
+    plan::{Bug, Plan},
+    stage::Stage,
+    watch::{Breach, breach},
+};
+use crate::message::NodeId;
+
+/// Time in which a healthy cluster must come to agree.
+const PEACE: Micros = 60_000_000;
+/// Value that the last write carries; no client writes it.
+const LAST_VALUE: u64 = u64::MAX;
+
+/// What is asked of a run besides its seed.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// A bug to put in.
+    pub bug: Option<Bug>,
+    /// Whether the trace is kept as text.
+    pub text: bool,
+    /// Whether leaders serve reads without asking anybody.
+    pub local_reads: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// The rule that was broken, if one was.
+    pub breach: Option<Breach>,
+    /// Digest of everything that happened.
+    pub trace: u64,
+    /// What clients saw.
+    pub history: History,
+    /// Sums, to show that something happened.
+    pub tally: Tally,
+    /// The trace as text, if it was asked for.
+    pub lines: Vec<String>,
+    /// After a breach: the files of each node's disk.
+    pub disks: BTreeMap<NodeId, Vec<(String, Vec<u8>)>>,
+}
+
+/// What happened in a run, or in many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Entries that were committed.
+    pub committed: u64,
+    /// Writes that clients were told are done.
+    pub writes: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Terms that had a leader.
+    pub terms: u64,
+    /// Processes that were started.
+    pub starts: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Disks that were damaged beyond use.
+    pub retired: u64,
+    /// Nodes that end with a snapshot.
+    pub snapshots: u64,
+    /// Virtual time, in milliseconds.
+    pub millis: u64,
+}
+
+impl Tally {
+    /// Adds another's sums.
+    pub fn add(&mut self, other: &Self) {
+        self.committed += other.committed;
+        self.writes += other.writes;
+        self.reads += other.reads;
+        self.terms += other.terms;
+        self.starts += other.starts;
+        self.faults += other.faults;
+        self.retired += other.retired;
+        self.snapshots += other.snapshots;
+        self.millis += other.millis;
+    }
+}
+
+type Pages = Arc<Mutex<BTreeMap<NodeId, Arc<Mutex<Page>>>>>;
+
+struct Play {
+    stage: Stage,
+    plan: Plan,
+    clients: Clients,
+    pages: Pages,
+    library: Arc<Mutex<Library>>,
+    tally: Tally,
+}
+
+/// Runs the cluster of a seed.
+#[must_use]
+pub fn run(seed: u64, ask: &Ask) -> Outcome {
+    let mut rng = Rng::new(seed);
+    let mut plan = Plan::draw(&mut rng, ask.bug);
+    plan.setting.text = ask.text;
+    plan.habits.local_reads = ask.local_reads;
+    if ask.local_reads {
+        plan.habits.reads = 50;
+    }
+    let mut play = Play::new(plan, seed, rng.next_u64());
+    play.chaos();
+    if play.stage.breach.is_none() {
+        play.peace();
+    }
+    play.outcome(seed)
+}
+
+impl Play {
+    fn new(plan: Plan, seed: u64, stage_seed: u64) -> Self {
+        let (pages, library) = (Pages::default(), Arc::<Mutex<Library>>::default());
+        let (shelf, shared) = (Arc::clone(&pages), Arc::clone(&library));
+        let make = Box::new(move |id| {
+            let page = Arc::<Mutex<Page>>::default();
+            lock(&shelf).insert(id, Arc::clone(&page));
+            let library = Arc::clone(&shared);
+            Box::new(Book { page, library }) as Box<dyn crate::StateMachine>
+        });
+        let mut stage = Stage::new(plan.setting.clone(), stage_seed, make);
+        stage.trace.note(0, &[seed], || format!("seed {seed}: {plan:?}"));
+        for id in stage.ids() {
+            let rate = between(&mut stage.rng, plan.rates);
+            if let Some(seat) = stage.seats.get_mut(&id) {
+                seat.tick = seat.tick * rate / 1000;
+            }
+        }
+        let clients = Clients::new(plan.habits.clone());
+        Self { stage, plan, clients, pages, library, tally: Tally::default() }
+    }
+
+    /// Faults and clients, for as long as the plan says.
+    fn chaos(&mut self) {
+        let end = self.plan.length;
+        let mut next_fault = self.gap();
+        while self.stage.breach.is_none() {
+            let next = self.clients.next_at().min(next_fault).min(end);
+            self.stage.run_until(next);
+            self.compare();
+            if next >= end {
+                break;
+            }
+            if next >= next_fault {
+                if !self.plan.kinds.is_empty() {
+                    let kind = self.plan.kinds[self.stage.rng.below(self.plan.kinds.len())];
+                    self.stage.befall(kind);
+                    self.tally.faults += 1;
+                }
+                next_fault = next + self.gap();
+            }
+            let pages = lock(&self.pages).clone();
+            self.clients.act(&mut self.stage, &pages);
+        }
+    }
+
+    fn gap(&mut self) -> Micros {
+        between(&mut self.stage.rng, self.plan.gap)
+    }
+
+    fn compare(&mut self) {
+        if let Some(breach) = lock(&self.library).breach.take() {
+            self.stage.judge(Err(breach));
+        }
+    }
+
+    /// Faults stop: whoever is left must agree, and take a write and a read.
+    fn peace(&mut self) {
+        if self.plan.core_only {
+            self.keep_a_majority();
+        }
+        self.stage.end_of_faults(Weather::fine());
+        let end = self.stage.now() + PEACE;
+        let done = Arc::<std::sync::atomic::AtomicU64>::default();
+        let mut asked = Micros::MAX;
+        while self.stage.breach.is_none() {
+            let next = self.stage.now() + 100_000;
+            self.stage.run_until(next);
+            self.compare();
+            if done.load(Ordering::Relaxed) >= 2 && self.agreed() {
+                break;
+            }
+            if next > end {
+                let seen = self.describe();
+                self.stage.judge(breach(19, seen));
+            }
+            // Asked again, should the leader have gone meanwhile.
+            if asked == Micros::MAX || next - asked > 3_000_000 {
+                asked = next;
+                self.ask(&done);
+            }
+        }
+        self.clients.finish();
+        self.all_is_there();
+    }
+
+    /// A random majority stays, the others never come back.
+    fn keep_a_majority(&mut self) {
+        let mut ids = self.stage.ids();
+        self.stage.rng.shuffle(&mut ids);
+        ids.sort_by_key(|id| self.stage.seats.get(id).is_some_and(|seat| seat.damaged));
+        let majority = usize::try_from(self.stage.setting.size / 2 + 1).unwrap_or(usize::MAX);
+        for id in ids.into_iter().skip(majority) {
+            if let Some(seat) = self.stage.seats.get_mut(&id) {
+                seat.stays_down = true;
+            }
+            self.stage.end(id, super::watch::End::Kill);
+        }
+    }
+
+    /// A write, and a read after it.
+    fn ask(&mut self, done: &Arc<std::sync::atomic::AtomicU64>) {
+        let Some(leader) = self.stage.leader() else { return };
+        let Some(machine) = self.stage.machine(leader) else { return };
+        let (wrote, read) = (Arc::clone(done), Arc::clone(done));
+        machine.propose(&book::encode(0, LAST_VALUE, 0), move |result| {
+            if result.is_ok() {
+                wrote.fetch_max(1, Ordering::Relaxed);
+            }
+        });
+        machine.read(move |result| {
+            if result.is_ok() && read.load(Ordering::Relaxed) >= 1 {
+                read.fetch_max(2, Ordering::Relaxed);
+            }
+        });
+        self.stage.round_soon(leader);
+    }
+
+    fn agreed(&self) -> bool {
+        let pages = lock(&self.pages);
+        let mut states = Vec::new();
+        for (id, seat) in &self.stage.seats {
+            match &seat.machine {
+                Some(machine) => {
+                    let last = machine.core().last_id();
+                    if machine.applied() != last.index || machine.core().commit() != last.index {
+                        return false;
+                    }
+                    states.push((last, pages.get(id).map(|page| lock(page).clone())));
+                }
+                None if seat.retired || seat.stays_down => {}
+                None => return false,
+            }
+        }
+        states.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    fn describe(&self) -> String {
+        let mut text = format!("no agreement {} s after faults stopped:", PEACE / 1_000_000);
+        for (id, seat) in &self.stage.seats {
+            text += &match &seat.machine {
+                Some(machine) => {
+                    let core = machine.core();
+                    let first = machine.log().first_log_index();
+                    format!(
+                        "\n  node {id}: {:?} term {} log {first}..={:?} commit {} applied {} {:?}",
+                        core.role(),
+                        core.term(),
+                        core.last_id(),
+                        core.commit(),
+                        machine.applied(),
+                        core.followers(),
+                    )
+                }
+                None => format!("\n  node {id}: down, retired {}", seat.retired),
+            };
+        }
+        text
+    }
+
+    /// Each write that somebody was told is done is in the state machines.
+    fn all_is_there(&mut self) {
+        let library = Arc::clone(&self.library);
+        let library = lock(&library);
+        for (index, value) in &self.clients.acked {
+            let applied = library.applied.get(index).map(|(value, _)| *value);
+            if applied != Some(*value) {
+                let what = format!("{value} was done at {index}, where {applied:?} stands");
+                self.stage.judge(breach(5, what));
+            }
+        }
+    }
+
+    fn outcome(mut self, seed: u64) -> Outcome {
+        let seats = &self.stage.seats;
+        let marked = |seat: &&super::stage::Seat| {
+            seat.machine.as_ref().is_some_and(|machine| machine.log().snapshot_mark().is_some())
+        };
+        let tally = Tally {
+            committed: self.stage.checks.committed(),
+            writes: self.clients.acked.len() as u64,
+            reads: self.clients.reads_done,
+            terms: self.stage.checks.terms_led() as u64,
+            starts: self.stage.starts,
+            retired: seats.values().filter(|seat| seat.retired).count() as u64,
+            snapshots: seats.values().filter(marked).count() as u64,
+            millis: self.stage.now() / 1000,
+            ..self.tally
+        };
+        let breach = self.stage.breach.clone();
+        let disks = if breach.is_some() { files(&self.stage) } else { BTreeMap::new() };
+        Outcome {
+            seed,
+            breach,
+            trace: self.stage.trace.digest(),
+            history: std::mem::take(&mut self.clients.history),
+            tally,
+            lines: self.stage.trace.take_lines(),
+            disks,
+        }
+    }
+}
+
+/// All files of all disks, as readers see them.
+fn files(stage: &Stage) -> BTreeMap<NodeId, Vec<(String, Vec<u8>)>> {
+    let mut disks = BTreeMap::new();
+    for (id, seat) in &stage.seats {
+        let mut files = Vec::new();
+        for dir in Dir::ALL {
+            for name in seat.disk.names(dir) {
+                let bytes = seat.disk.read_file(dir, &name).unwrap_or_default();
+                let path = match dir.name() {
+                    "" => name,
+                    dir => format!("{dir}/{name}"),
+                };
+                files.push((path, bytes));
+            }
+        }
+        disks.insert(*id, files);
+    }
+    disks
+}

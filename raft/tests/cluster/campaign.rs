@@ -1,0 +1,48 @@
+//! Thousands of seeds. One that fails is replayed by the command that the test prints; then the
+//! trace and each node's directory are written out.
+
+use hardlog_raft::sim::{
+    campaign::Campaign,
+    play::{Ask, run},
+};
+
+#[test]
+fn three_thousand_clusters_keep_every_rule() {
+    let campaign = Campaign::new(0..3000, 2, Ask::default());
+    let sum = campaign.run();
+    if let Some(failed) = sum.failed {
+        let breach = failed.breach.map_or(String::new(), |breach| breach.to_string());
+        let seed = failed.seed;
+        panic!(
+            "seed {seed} broke {breach}\n\
+             cargo run -p hardlog-raft --release --bin sim -- --seed {seed}"
+        );
+    }
+    // A campaign in which nothing happens proves nothing.
+    let tally = sum.tally;
+    assert!(
+        tally.committed > 150_000 && tally.writes > 150_000 && tally.reads > 60_000,
+        "{tally:?}"
+    );
+    assert!(tally.starts > 20_000 && tally.faults > 45_000, "{tally:?}");
+    assert!(tally.terms > 6_000 && tally.snapshots > 2_000 && tally.retired > 300, "{tally:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let ask = Ask::default();
+    let mut traces = Vec::new();
+    for seed in 100..120 {
+        let (first, second) = (run(seed, &ask), run(seed, &ask));
+        assert_eq!(first.trace, second.trace, "seed {seed} is not deterministic");
+        assert_eq!(first, second, "seed {seed} is not deterministic");
+        traces.push(first.trace);
+    }
+    // The text changes nothing but the text.
+    let text = run(100, &Ask { text: true, ..ask });
+    assert_eq!(text.trace, traces[0]);
+    assert!(text.lines.len() > 100);
+    traces.sort_unstable();
+    traces.dedup();
+    assert_eq!(traces.len(), 20, "two seeds gave the same run");
+}
