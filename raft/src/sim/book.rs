@@ -1,9 +1,9 @@
 //! The service of the simulated clusters: a few registers, and a digest of all that was applied.
 //!
 //! What was applied at an index, and the state after it, must be the same on every node and for
-//! ever; the nodes compare themselves in a [`Library`].
+//! ever; the nodes compare themselves in a `Library`.
 //!
-//! Above: [`super::play`]. Below: the trait that every service implements.
+//! Above: `play`. Below: the trait that every service implements.
 
 use std::{
     collections::BTreeMap,

@@ -3,7 +3,7 @@
 //! What a running node does on four threads is done here when it is told to: a round of the raft
 //! thread, a job of the applier, a job of the courier, a snapshot written out.
 //!
-//! Above: [`super::stage`], which decides when. Below: the crate as it is.
+//! Above: `stage`, which decides when. Below: the crate as it is.
 
 use std::{
     collections::VecDeque,

@@ -7,7 +7,7 @@
 //! A log passes through *records*: its state after each batch. After a crash it must be found in
 //! one of those that lie between the last durable one and the last written one.
 //!
-//! Above: [`super::watch`]. Below: the log of a node, read like anybody would.
+//! Above: `watch`. Below: the log of a node, read like anybody would.
 
 use std::collections::VecDeque;
 

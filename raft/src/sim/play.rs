@@ -1,7 +1,7 @@
 //! One run: a plan, a cluster, clients, faults, and then peace, in which everything must come right.
 //!
-//! Above: [`super::campaign`] and the tests. Below: [`super::stage`], [`super::faults`],
-//! [`super::client`].
+//! Above: `campaign` and the tests. Below: `stage`, `faults`,
+//! `client`.
 
 use std::{
     collections::BTreeMap,

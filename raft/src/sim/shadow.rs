@@ -6,7 +6,7 @@
 //!
 //! It also notices a write to a file whose sync had failed.
 //!
-//! Above: [`super::watch`]. Below: the hook of [`hardlog::fs::sim::SimFs`].
+//! Above: `watch`. Below: the hook of [`hardlog::fs::sim::SimFs`].
 
 use std::collections::{BTreeMap, BTreeSet};
 

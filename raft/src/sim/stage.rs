@@ -4,10 +4,10 @@
 //!   tick · message · sync · round · work of a thread · start      (a time, a node)
 //!                 └──▶ Machine ──▶ messages ──▶ Checks ──▶ Network ──▶ queue
 //! ```
-//! Above: [`super::play`], which brings faults and clients, and the suites. Below: [`super::machine`].
+//! Above: `play`, which brings faults and clients, and the suites. Below: `machine`.
 //!
 //! A node is a seat with a disk; a process sits in it or does not. Everything that happens to a
-//! process is followed by [`Stage::after`]: has the power gone, has it stopped by itself, do all
+//! process is followed by `Stage::after`: has the power gone, has it stopped by itself, do all
 //! rules hold, is there a sync to wait for, is there work for its other threads.
 
 mod events;

@@ -1,4 +1,4 @@
-//! What must hold at every step, over all nodes at once. The numbers are those of [`Breach::rule`].
+//! What must hold at every step, over all nodes at once. The numbers are those of `Breach::rule`.
 //!
 //! | | rule |
 //! |---|---|
@@ -21,8 +21,8 @@
 //! | 19 | once faults stop, everybody agrees and goes on |
 //! | 20 | a node stops by itself only when its disk gave it a reason |
 //!
-//! Above: [`super::stage`], which calls it after everything that happens. Below: [`super::mirror`],
-//! [`super::shadow`].
+//! Above: `stage`, which calls it after everything that happens. Below: `mirror`,
+//! `shadow`.
 
 use std::{
     collections::{BTreeMap, HashMap},
