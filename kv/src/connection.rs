@@ -20,6 +20,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, id: i64, mut socket: TcpStream) -
     let (mut from, mut to) = socket.split();
     // Bounded by the exchange: one event for each request under way.
     let (sender, mut events) = unbounded_channel();
+    let mut stop = shared.watch_stop();
     let mut exchange = Exchange::new(shared, id, sender);
     let mut batch = Vec::new();
     loop {
@@ -32,6 +33,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, id: i64, mut socket: TcpStream) -
             exchange.reserve_input();
         }
         tokio::select! {
+            _ = stop.wait_for(|stopping| *stopping), if !exchange.is_stopping() => exchange.stop(),
             _ = events.recv_many(&mut batch, 1024), if exchange.awaits_event() => {
                 batch.drain(..).for_each(|event| exchange.take(event));
             }

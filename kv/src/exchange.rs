@@ -14,14 +14,15 @@
 //! only with a permit of the gate that all connections share. Every request begun gets exactly one
 //! reply: a callback that is dropped uncalled answers that nothing is known.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
 
 use crate::{
     command::{Command, Local},
-    limits::{OUTPUT_MAX, PIPELINE_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, WRITES_KIB_MAX},
+    limits::{OUTPUT_MAX, PIPELINE_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX},
+    meters::Pending,
     outcome::Outcome,
     pipeline::{Pipeline, Ticket},
     query::Query,
@@ -53,12 +54,13 @@ pub(crate) struct Asked {
     ticket: Ticket,
     query: Query,
     slot: u16,
+    since: Instant,
 }
 
 /// What the replica's callbacks tell the connection.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Written { ticket: Ticket, slot: u16, result: Result<Bytes, Refusal> },
+    Written { ticket: Ticket, slot: u16, since: Instant, result: Result<Bytes, Refusal> },
     Readable { asked: Vec<Asked>, result: Result<(), Refusal> },
 }
 
@@ -67,7 +69,7 @@ struct Answer {
     events: UnboundedSender<Event>,
     event: Option<Event>,
     /// Let go with the answer.
-    _permit: Option<OwnedSemaphorePermit>,
+    _under_way: Option<(OwnedSemaphorePermit, Pending)>,
 }
 
 impl Drop for Answer {
@@ -145,7 +147,8 @@ impl Exchange {
     /// Takes in what the replica said.
     pub(crate) fn take(&mut self, event: Event) {
         match event {
-            Event::Written { ticket, slot, result } => {
+            Event::Written { ticket, slot, since, result } => {
+                self.shared.meters.answered(Kind::Write, since.elapsed(), result.is_ok());
                 let reply = match result {
                     Ok(outcome) => outcome_reply(outcome),
                     Err(refusal) => self.refuse(refusal, Kind::Write, slot),
@@ -164,6 +167,16 @@ impl Exchange {
     /// Makes room for input, and only as much as the limits allow.
     pub(crate) fn reserve_input(&mut self) {
         self.input.reserve(self.decoder.wanted(self.input.len()));
+    }
+
+    /// Begins nothing more: what is under way is answered, and then all is said.
+    pub(crate) fn stop(&mut self) {
+        self.session.quit = true;
+    }
+
+    /// Whether nothing more is begun.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.session.quit
     }
 
     /// Whether an event is to come.
@@ -195,7 +208,9 @@ impl Exchange {
 
     /// Whether everything is said; looked at after [`Exchange::advance`].
     pub(crate) fn is_over(&self) -> bool {
-        (self.ended || self.session.quit) && self.pipeline.len() == 0 && self.output.is_empty()
+        let closing = self.ended || self.session.quit;
+        let owes = self.pipeline.len() > 0 || self.held.is_some() || !self.output.is_empty();
+        closing && !owes
     }
 
     fn has_room(&self) -> bool {
@@ -295,7 +310,7 @@ impl Exchange {
             Task::Write { entry, slot } => return self.begin_write(entry, slot),
             Task::Read { query, slot } => {
                 let ticket = self.pipeline.begin(Kind::Read, query.request_len());
-                self.run.push(Asked { ticket, query, slot });
+                self.run.push(Asked { ticket, query, slot, since: Instant::now() });
             }
             Task::Local(local) => {
                 let reply = self.session.answer(local, &self.shared);
@@ -308,7 +323,7 @@ impl Exchange {
     /// Begins a write, or hands it back if it must wait for those of other connections.
     fn begin_write(&mut self, entry: Bytes, slot: u16) -> Option<Task> {
         let permits = u32::try_from(entry.len().div_ceil(1024)).unwrap_or(u32::MAX);
-        let permits = permits.min(WRITES_KIB_MAX);
+        let permits = permits.min(self.shared.gate_kib);
         let permit = self.permit.take();
         let permit =
             permit.or_else(|| Arc::clone(&self.shared.gate).try_acquire_many_owned(permits).ok());
@@ -319,7 +334,9 @@ impl Exchange {
         self.permits_wanted = 0;
         let ticket = self.pipeline.begin(Kind::Write, entry.len());
         let result = Err(Refusal::Unknown);
-        let mut answer = self.answer(Event::Written { ticket, slot, result }, Some(permit));
+        let since = Instant::now();
+        let under_way = Some((permit, self.shared.meters.proposed()));
+        let mut answer = self.answer(Event::Written { ticket, slot, since, result }, under_way);
         let done = Box::new(move |outcome| {
             if let Some(Event::Written { result, .. }) = &mut answer.event {
                 *result = outcome;
@@ -354,7 +371,8 @@ impl Exchange {
     /// Answers reads. Permission once given holds for later too: the store only moves forward.
     fn read(&mut self, asked: Vec<Asked>, result: Result<(), Refusal>) {
         let stale = self.session.read_only && matches!(result, Err(Refusal::NotLeader { .. }));
-        for Asked { ticket, query, slot } in asked {
+        for Asked { ticket, query, slot, since } in asked {
+            self.shared.meters.answered(Kind::Read, since.elapsed(), result.is_ok() || stale);
             let reply = match result {
                 Err(refusal) if !stale => self.refuse(refusal, Kind::Read, slot),
                 _ => query.answer(&self.shared.view.read()).reply(),
@@ -367,8 +385,8 @@ impl Exchange {
         refusal.reply(kind, slot, self.shared.id, &self.shared.members)
     }
 
-    fn answer(&self, event: Event, permit: Option<OwnedSemaphorePermit>) -> Answer {
-        Answer { events: self.events.clone(), event: Some(event), _permit: permit }
+    fn answer(&self, event: Event, under_way: Option<(OwnedSemaphorePermit, Pending)>) -> Answer {
+        Answer { events: self.events.clone(), event: Some(event), _under_way: under_way }
     }
 
     /// Moves replies that are there to the output, while there is room.

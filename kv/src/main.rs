@@ -6,6 +6,7 @@
 
 mod args;
 mod serve;
+mod settings;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -29,7 +30,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Cluster(args) => cluster(&args).map(|()| ExitCode::SUCCESS),
         Command::Client(args) => client(&args),
         Command::Demo(args) => demonstrate(&args).map(|()| ExitCode::SUCCESS),

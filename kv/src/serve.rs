@@ -10,16 +10,18 @@ use std::{
     time::Duration,
 };
 
-use hardlog_kv::{
-    limits::{COMMAND_MAX, WRITES_KIB_MAX},
-    replica::raft::RaftReplica,
-    server::Server,
-    store::Store,
-};
+use hardlog_kv::{http, meters::Scrape, replica::raft::RaftReplica, server::Server, store::Store};
 use hardlog_raft::{Handle, Node, NodeConfig};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
-use crate::{Failure, args::ServeArgs};
+use crate::{
+    Failure,
+    args::ServeArgs,
+    settings::{self, NodeSettings},
+};
 
 /// How long a node without a parent may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,26 +30,39 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const FAILURE_LOOK: Duration = Duration::from_millis(200);
 
 /// Runs the node.
-pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let member = args.peers.get(args.id).ok_or("--peers does not name the node of --id")?;
+pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let settings = settings::gather(args.settings, args.config.as_deref(), std::env::vars_os())?;
+    let id = settings.id;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _inside = runtime.enter();
     let stop = StopSignals::new()?;
     let end = stdin_end(args.stop_with_stdin)?;
-    let address = args.listen.unwrap_or(member.client());
-    if !address.ip().is_loopback() && !args.insecure {
-        return Err("clients beyond loopback need --insecure: nothing is encrypted".into());
-    }
+    let scrape = Scrape::install()?;
 
     let store = Store::new();
     let view = store.view();
-    let node = Node::start(node_config(args), store)?;
-    say(&format!("node {}: {}", args.id, node.recovery_report()))?;
-    let listener = runtime.block_on(tokio::net::TcpListener::bind(address))?;
-    say(&format!("node {}: listening on {}", args.id, listener.local_addr()?))?;
+    let node = Node::start(node_config(&settings), store)?;
+    say(&format!("node {id}: {}", node.recovery_report()))?;
+    let monitoring = match settings.http {
+        Some(address) => Some(runtime.block_on(TcpListener::bind(address))?),
+        None => None,
+    };
+    if let Some(listener) = &monitoring {
+        say(&format!("node {id}: http on {}", listener.local_addr()?))?;
+    }
+    let listener = runtime.block_on(TcpListener::bind(settings.listen))?;
+    say(&format!("node {id}: listening on {}", listener.local_addr()?))?;
 
     let replica = Arc::new(RaftReplica::new(node.handle()));
-    let server = Server::new(args.id, replica, view, args.peers.clone(), args.max_clients);
+    let room = u32::try_from(settings.unsaved_bytes_max() >> 10).unwrap_or(u32::MAX);
+    let server = Server::new(id, replica, view, settings.peers, settings.clients_max);
+    let server = Arc::new(server.with_write_room(room));
+    let watched = Arc::clone(&server);
+    runtime.spawn(async move { watched.watch_leader().await });
+    if let Some(listener) = monitoring {
+        let server = Arc::clone(&server);
+        runtime.spawn(async move { http::run(&server, listener, scrape).await });
+    }
     let why = runtime.block_on(async {
         tokio::select! {
             served = server.run(listener) => served.map(|()| "the listener ended"),
@@ -56,10 +71,16 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             why = failure(node.handle()) => Err(io::Error::other(why)),
         }
     })?;
-    say(&format!("node {}: stopping: {why}", args.id))?;
+    // The listener is gone with `run`: nobody comes any more.
+    say(&format!("node {id}: stopping: {why}"))?;
+    if !runtime.block_on(server.drain(settings.stop_timeout)) {
+        say(&format!("node {id}: some clients did not get their answers in time"))?;
+    }
     // Connections end first, so that nothing is asked of a node that is gone.
     runtime.shutdown_background();
-    Ok(node.shutdown()?)
+    node.shutdown()?;
+    say(&format!("node {id}: stopped"))?;
+    Ok(())
 }
 
 /// Completes when the node has stopped by itself, with the reason: a process that goes on without
@@ -74,24 +95,26 @@ async fn failure(node: Handle) -> String {
     }
 }
 
-fn node_config(args: &ServeArgs) -> NodeConfig {
+fn node_config(settings: &NodeSettings) -> NodeConfig {
     let raft = hardlog_raft::Config {
-        tick: Duration::from_millis(args.tick),
-        command_bytes_max: COMMAND_MAX as u64,
-        // Together with one command they fit a batch of the log, 32 MiB.
-        unsaved_bytes_max: u64::from(WRITES_KIB_MAX) << 10,
-        insecure: args.insecure,
+        tick: settings.tick,
+        command_bytes_max: settings.command_bytes_max(),
+        unsaved_bytes_max: settings.unsaved_bytes_max(),
+        append_bytes_max: settings.append_bytes_max(),
+        insecure: settings.insecure,
         ..hardlog_raft::Config::production()
     };
     NodeConfig {
-        id: args.id,
-        cluster: args.cluster,
-        peers: args.peers.iter().map(|(id, member)| (id, member.raft())).collect(),
-        dir: args.dir.clone(),
+        id: settings.id,
+        cluster: settings.cluster,
+        peers: settings.peers.iter().map(|(id, member)| (id, member.raft())).collect(),
+        dir: settings.dir.clone(),
         raft,
-        log: hardlog::Options::new().create_if_missing(args.create),
-        snapshot_every_bytes: args.snapshot_every << 20,
-        keep_behind: args.keep_behind,
+        log: hardlog::Options::new()
+            .create_if_missing(settings.create)
+            .segment_size(settings.segment_bytes),
+        snapshot_every_bytes: settings.snapshot_every_bytes,
+        keep_behind: settings.keep_behind,
         listener: None,
         security: None,
     }

@@ -14,13 +14,18 @@ use std::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
 use crate::{
-    connection, limits::WRITES_KIB_MAX, members::Members, replica::Replica, resp::Reply,
-    store::View,
+    connection, limits::WRITES_KIB_MAX, members::Members, meters::Meters, replica::Replica,
+    resp::Reply, store::View,
 };
+
+/// Most clients that can be asked for.
+const CLIENTS_MAX: usize = 1 << 20;
+/// How often it is looked who leads.
+const LEADER_LOOK: Duration = Duration::from_millis(100);
 
 /// What all connections of a node share.
 pub(crate) struct Shared {
@@ -33,6 +38,11 @@ pub(crate) struct Shared {
     clients: Arc<Semaphore>,
     /// Room for writes, in KiB.
     pub(crate) gate: Arc<Semaphore>,
+    /// All of that room.
+    pub(crate) gate_kib: u32,
+    pub(crate) meters: Meters,
+    /// True from the moment the node begins to stop.
+    stopping: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Shared {
@@ -45,6 +55,16 @@ impl Shared {
     /// How many clients are connected.
     pub(crate) fn connected(&self) -> usize {
         self.clients_max - self.clients.available_permits()
+    }
+
+    /// Whether the node has begun to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Tells when the node begins to stop.
+    pub(crate) fn watch_stop(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
     }
 }
 
@@ -65,17 +85,63 @@ impl Server {
         members: Members,
         clients_max: usize,
     ) -> Self {
-        let clients_max = clients_max.min(Semaphore::MAX_PERMITS);
+        let clients_max = clients_max.min(CLIENTS_MAX);
         let clients = Arc::new(Semaphore::new(clients_max));
         let started = Instant::now();
         let gate = Arc::new(Semaphore::new(WRITES_KIB_MAX as usize));
-        let shared = Shared { id, replica, view, members, started, clients_max, clients, gate };
+        let shared = Shared {
+            id,
+            replica,
+            view,
+            members,
+            started,
+            clients_max,
+            clients,
+            gate,
+            gate_kib: WRITES_KIB_MAX,
+            meters: Meters::new(),
+            stopping: watch::Sender::new(false),
+        };
         Self { shared: Arc::new(shared) }
     }
 
-    #[cfg(test)]
+    /// With room for other than [`WRITES_KIB_MAX`] of writes under way: as much as the replica
+    /// takes at once. Only before anything is served.
+    #[must_use]
+    pub fn with_write_room(mut self, kib: u32) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.gate = Arc::new(Semaphore::new(kib as usize));
+            shared.gate_kib = kib;
+        }
+        self
+    }
+
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// Ends every connection once it has its answers: nothing new is begun. Returns whether all
+    /// ended within `patience`. Call it after [`Server::run`] was given up, so that nobody comes.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        self.shared.stopping.send_replace(true);
+        let all = u32::try_from(self.shared.clients_max).unwrap_or(u32::MAX);
+        let gone = self.shared.clients.acquire_many(all);
+        tokio::time::timeout(patience, gone).await.is_ok()
+    }
+
+    /// Counts changes of the leader for as long as it is polled.
+    pub async fn watch_leader(&self) {
+        let mut look = tokio::time::interval(LEADER_LOOK);
+        let mut last = None;
+        loop {
+            look.tick().await;
+            let status = self.shared.replica.status();
+            let now = status.leader.map(|leader| (status.term, leader));
+            if now.is_some() && now != last {
+                self.shared.meters.leader_changed();
+                last = now;
+            }
+        }
     }
 
     /// Accepts clients for as long as it is polled; connections go on in tasks of their own.

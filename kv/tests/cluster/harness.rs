@@ -75,6 +75,18 @@ impl TestCluster {
     }
 }
 
+/// Writes what may be written twice, again while its outcome is unknown: on a busy machine a leader
+/// may be replaced at any time.
+pub(crate) fn write_surely(client: &mut Client, words: &[impl AsRef<[u8]>]) {
+    until("a write that is acknowledged", || match client.call(words).unwrap() {
+        Reply::Error(text) if text.starts_with(b"UNKNOWN") => None,
+        reply => {
+            assert_eq!(reply, Reply::OK);
+            Some(())
+        }
+    });
+}
+
 /// Looks until there is something to see.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

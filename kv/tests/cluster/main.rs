@@ -8,5 +8,6 @@ mod bench;
 mod clients;
 mod crash;
 mod harness;
+mod operate;
 mod program;
 mod python;

@@ -1,0 +1,186 @@
+//! The HTTP port: for monitoring and for people, never for data.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/status` | how the node stands, as JSON |
+//! | `/metrics` | counters and timings for Prometheus ([`crate::meters`]) |
+//! | `/healthz` | 200 while the node serves and knows a leader, else 503 with the reason |
+//!
+//! The layer above is the program; beside it is [`crate::server`]. Reads only what the node says of
+//! itself without asking its threads, so it answers while the log hangs. Bounded: so many
+//! connections, so many bytes of headers, so long for them; a body is not read.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use crate::{
+    info,
+    meters::Scrape,
+    replica::Role,
+    server::{Server, Shared},
+};
+
+/// Connections at a time; further ones wait in the system's queue.
+const CONNECTIONS_MAX: usize = 64;
+/// Bytes of a request's head.
+const HEAD_MAX: usize = 16 << 10;
+/// How long a client may take for a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often recorded timings are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Serves monitoring for `server` for as long as it is polled.
+///
+/// # Errors
+/// Only what makes the listener useless for good.
+pub async fn run(server: &Server, listener: TcpListener, scrape: Scrape) -> io::Result<()> {
+    let shared = server.shared();
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut upkeep = tokio::time::interval(UPKEEP);
+    loop {
+        let accepted = tokio::select! {
+            _ = upkeep.tick() => {
+                scrape.upkeep();
+                continue;
+            }
+            accepted = accept(&listener, &room) => accepted,
+        };
+        let Some((socket, permit)) = accepted? else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let (shared, scrape) = (Arc::clone(&shared), scrape.clone());
+        tokio::spawn(async move {
+            let talk = converse(socket, shared, scrape);
+            // An error on one connection concerns nobody else, and so does its end.
+            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, talk).await;
+            drop(permit);
+        });
+    }
+}
+
+type Accepted = (TcpStream, tokio::sync::OwnedSemaphorePermit);
+
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<Option<Accepted>> {
+    let Ok(permit) = Arc::clone(room).acquire_owned().await else { return Ok(None) };
+    match listener.accept().await {
+        Ok((socket, _)) => Ok(Some((socket, permit))),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn converse(
+    socket: TcpStream,
+    shared: Arc<Shared>,
+    scrape: Scrape,
+) -> Result<(), hyper::Error> {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &shared, &scrape);
+        async { Ok::<_, Infallible>(response) }
+    });
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(socket), service)
+        .await
+}
+
+fn answer(method: &Method, path: &str, shared: &Shared, scrape: &Scrape) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    if method != Method::GET && method != Method::HEAD {
+        return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
+    }
+    match path {
+        "/status" => response(StatusCode::OK, "application/json", status(shared)),
+        "/metrics" => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            response(StatusCode::OK, kind, scrape.text(shared))
+        }
+        "/healthz" => match illness(shared) {
+            None => response(StatusCode::OK, TEXT, "ok\n".to_owned()),
+            Some(why) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
+        },
+        _ => {
+            let text = "there are /status, /metrics and /healthz\n".to_owned();
+            response(StatusCode::NOT_FOUND, TEXT, text)
+        }
+    }
+}
+
+fn response(code: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = code;
+    let kind = header::HeaderValue::from_static(kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// Why this node should get no clients, if so.
+fn illness(shared: &Shared) -> Option<&'static str> {
+    if shared.is_stopping() {
+        return Some("the node is stopping");
+    }
+    shared.replica.status().leader.is_none().then_some("no leader is known")
+}
+
+/// `/status`. Names are API.
+fn status(shared: &Shared) -> String {
+    let status = shared.replica.status();
+    let role = match status.role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+    };
+    let (keys, bytes) = {
+        let keyspace = shared.view.read();
+        (keyspace.len(), keyspace.bytes())
+    };
+    let members: Vec<_> = shared
+        .members
+        .iter()
+        .map(|(id, member)| {
+            json!({
+                "id": id,
+                "client": member.client().to_string(),
+                "raft": member.raft().to_string(),
+            })
+        })
+        .collect();
+    let mut text = json!({
+        "id": status.id,
+        "version": info::VERSION,
+        "role": role,
+        "term": status.term,
+        "leader": status.leader,
+        "commit": status.commit,
+        "applied": status.applied,
+        "log": {
+            "first": status.first,
+            "last": status.last,
+            "incarnation": status.incarnation,
+            "snapshot": status.snapshot,
+        },
+        "keys": keys,
+        "bytes": bytes,
+        "clients": shared.connected(),
+        "stopping": shared.is_stopping(),
+        "uptime_seconds": shared.started.elapsed().as_secs(),
+        "members": members,
+    })
+    .to_string();
+    text.push('\n');
+    text
+}
