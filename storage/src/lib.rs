@@ -48,6 +48,7 @@
 //! Everything is synchronous and works with or without an async runtime around it. FORMAT.md beside
 //! this crate describes every byte on disk.
 
+pub mod backup;
 pub mod batch;
 pub mod entry;
 pub mod error;

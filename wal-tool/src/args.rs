@@ -5,7 +5,9 @@ use std::{ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{diff, dump, exit, explain, get, hex, ls, stats, status, verify};
+use crate::{
+    backup, diff, dump, exit, explain, export, get, hex, import, ls, stats, status, verify,
+};
 
 /// Looks at a hardlog directory: what is in it, whether it is whole, and what to do if not.
 #[derive(Debug, Parser)]
@@ -80,6 +82,14 @@ pub(crate) enum Command {
     Dump(dump::Args),
     /// Reads and checks everything: framing, checksums, chain, terms, index files, snapshots.
     Verify(verify::Args),
+    /// The log as lines of JSON, from which `import` makes an equal one.
+    Export(export::Args),
+    /// Makes a new log of what `export` wrote.
+    Import(import::Args),
+    /// Copies the log's files, also of a log that is open, with a list of their checksums.
+    Backup(backup::BackupArgs),
+    /// Makes a new directory of a backup, and verifies it.
+    Restore(backup::RestoreArgs),
     /// What a finding's code means, how dangerous it is, and what to do.
     Explain(explain::Args),
 }

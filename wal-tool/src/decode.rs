@@ -37,6 +37,8 @@ fn raft_kv(payload: &[u8]) -> String {
             Ok(op) => shown(&op),
             Err(e) => format!("a command that {e}"),
         },
+        // Raft's own entries, of whatever kinds there will be.
+        Ok(other) => shortened(&format!("{other:?}")),
         Err(e) => format!("no entry of hardlog-raft: kind {:?}", e.kind),
     }
 }
@@ -53,12 +55,13 @@ fn shown(op: &Op) -> String {
         Op::Add { key, by } => format!("INCRBY {} {by}", text(key)),
         Op::GetDel { key } => format!("GETDEL {}", text(key)),
         // Conditions, transactions, and what will be added: as the server's own code prints them.
-        other => {
-            let whole = format!("{other:?}");
-            let cut: String = whole.chars().take(SHOWN_MAX * LIST_MAX).collect();
-            if cut.len() < whole.len() { format!("{cut}…") } else { whole }
-        }
+        other => shortened(&format!("{other:?}")),
     }
+}
+
+fn shortened(whole: &str) -> String {
+    let cut: String = whole.chars().take(SHOWN_MAX * LIST_MAX).collect();
+    if cut.len() < whole.len() { format!("{cut}…") } else { cut }
 }
 
 fn list<T>(all: &[T], one: impl Fn(&T) -> String) -> String {

@@ -46,8 +46,14 @@ pub(crate) enum Failure {
     Log(Error),
     /// The output could not be written.
     Output(io::Error),
+    /// Something beside the log could not be read or written.
+    Io(String),
     /// The question makes no sense.
     Usage(String),
+    /// What was asked for is damaged.
+    Damaged(String),
+    /// It would do harm.
+    Refused(String),
 }
 
 impl Failure {
@@ -56,7 +62,10 @@ impl Failure {
         let (code, text) = match self {
             Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => return (CLEAN, None),
             Self::Output(e) => (UNREADABLE, format!("cannot write the output: {e}")),
+            Self::Io(text) => (UNREADABLE, text.clone()),
             Self::Usage(text) => (USAGE, text.clone()),
+            Self::Damaged(text) => (DAMAGED, text.clone()),
+            Self::Refused(text) => (REFUSED, text.clone()),
             Self::Log(e @ Error::NewerFormat { .. }) => (NEWER, e.to_string()),
             Self::Log(e @ Error::Locked { .. }) => (LOCKED, e.to_string()),
             Self::Log(e @ Error::Corrupt(_)) => (DAMAGED, e.to_string()),

@@ -10,17 +10,21 @@
 //! read-only mount, and at evidence. What writes says so in its help.
 
 mod args;
+mod backup;
 mod decode;
 mod diff;
 mod dump;
 mod exit;
 mod explain;
+mod export;
 mod get;
 mod hex;
+mod import;
 mod json;
 mod ls;
 mod number;
 mod out;
+mod place;
 mod source;
 mod stats;
 mod status;
@@ -73,6 +77,10 @@ fn run(arguments: Arguments, out: &mut Out) -> Ended {
         (Some(Command::Stats(args)), _) => stats::run(&args, out),
         (Some(Command::Diff(args)), _) => diff::run(&args, out),
         (Some(Command::Dump(args)), _) => dump::run(&args, out),
+        (Some(Command::Export(args)), _) => export::run(&args, out),
+        (Some(Command::Import(args)), _) => import::run(&args, out),
+        (Some(Command::Backup(args)), _) => backup::run_backup(&args, out),
+        (Some(Command::Restore(args)), _) => backup::run_restore(&args, out),
         (Some(Command::Explain(args)), _) => explain::run(&args.code, out),
         (None, None) => Err(Failure::Usage("which directory? See wal-tool --help".to_owned())),
     }

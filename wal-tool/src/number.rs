@@ -44,26 +44,81 @@ pub(crate) fn span((first, last): (u64, u64)) -> String {
     if first == last { grouped(first) } else { format!("{}..{}", grouped(first), grouped(last)) }
 }
 
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// RFC 4648, with padding.
 pub(crate) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let word = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * at) & 63) as usize];
-            out.push(if at <= three.len() { char::from(digit) } else { '=' });
-        }
+    let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    base64_into(&mut out, bytes);
+    String::from_utf8(out).expect("digits of base64 are ASCII")
+}
+
+/// Puts the same behind what is in `out`.
+pub(crate) fn base64_into(out: &mut Vec<u8>, bytes: &[u8]) {
+    let (threes, rest) = bytes.as_chunks::<3>();
+    let digit = |word: u32, shift: u32| DIGITS[(word >> shift & 63) as usize];
+    let begin = out.len();
+    out.resize(begin + threes.len() * 4, 0);
+    let (fours, _) = out[begin..].as_chunks_mut::<4>();
+    for (three, four) in threes.iter().zip(fours) {
+        let word = u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2]);
+        *four = [digit(word, 18), digit(word, 12), digit(word, 6), digit(word, 0)];
     }
-    out
+    match *rest {
+        [one] => {
+            let word = u32::from(one) << 16;
+            out.extend([digit(word, 18), digit(word, 12), b'=', b'=']);
+        }
+        [one, two] => {
+            let word = u32::from(one) << 16 | u32::from(two) << 8;
+            out.extend([digit(word, 18), digit(word, 12), digit(word, 6), b'=']);
+        }
+        _ => {}
+    }
+}
+
+/// The bytes of a text in base64, with padding; None where it is none.
+pub(crate) fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let (fours, rest) = digits.as_chunks::<4>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let byte = |word: u32, shift: u32| u8::try_from(word >> shift & 255).unwrap_or(0);
+    // What is said of a digit's worth is looked up once, not searched for each time.
+    let mut values = [None; 256];
+    for (value, digit) in (0_u32..).zip(DIGITS) {
+        values[usize::from(*digit)] = Some(value);
+    }
+    let mut out = Vec::with_capacity(fours.len() * 3);
+    for (at, four) in fours.iter().enumerate() {
+        let pads = four.iter().rev().take_while(|digit| **digit == b'=').count();
+        if pads > 2 || (pads > 0 && at + 1 < fours.len()) {
+            return None;
+        }
+        let mut word = 0_u32;
+        for digit in &four[..4 - pads] {
+            word = word << 6 | values[usize::from(*digit)]?;
+        }
+        let word = word << (6 * pads);
+        let bytes = [byte(word, 16), byte(word, 8), byte(word, 0)];
+        out.extend_from_slice(&bytes[..3 - pads]);
+    }
+    Some(out)
 }
 
 /// Two digits a byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    hex_into(&mut out, bytes);
+    String::from_utf8(out).expect("hexadecimal digits are ASCII")
+}
+
+/// Puts the same behind what is in `out`.
+pub(crate) fn hex_into(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    let digit = |nibble: u8| DIGITS[usize::from(nibble & 15)];
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]));
 }
 
 /// As text; control characters and what is no text are escaped.
@@ -132,6 +187,10 @@ mod tests {
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
         for (bytes, encoded) in cases {
             assert_eq!(base64(bytes.as_bytes()), encoded);
+            assert_eq!(unbase64(encoded).as_deref(), Some(bytes.as_bytes()));
+        }
+        for bad in ["Z", "Zg=", "Z===", "====", "Zg==Zg==", "Zm9*"] {
+            assert_eq!(unbase64(bad), None, "{bad}");
         }
         assert_eq!(hex(&[0, 255, 16]), "00ff10");
         assert_eq!(text(b"a\"b\\\n\xff\xc3\xa4"), "a\\\"b\\\\\\n\\xff\u{e4}");

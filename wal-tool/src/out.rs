@@ -78,6 +78,16 @@ impl Out {
         Self { format, colour, to, bar }
     }
 
+    /// Whether a person reads the result.
+    pub(crate) fn human(&self) -> bool {
+        self.format == Format::Human
+    }
+
+    /// Standard output itself, for what has a form of its own.
+    pub(crate) fn writer(&mut self) -> &mut dyn Write {
+        &mut self.to
+    }
+
     /// A line for people.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.to, "{text}")

@@ -131,6 +131,7 @@ impl Judge<'_> {
             last: state.last_id(),
             hard_state: state.hard_state,
             slots: state.slots.len(),
+            meta: state.slots.iter().map(|(key, s)| (*key, s.class, s.value.clone())).collect(),
             mark: state.mark,
             maybe_lost,
             ..self.summary.clone()

@@ -4,8 +4,10 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use bytes::Bytes;
+
 use crate::{
-    batch::SnapshotMark,
+    batch::{Class, SnapshotMark},
     entry::{EntryId, Index, LogId, Term},
     fs::LockState,
     hard_state::HardState,
@@ -32,6 +34,8 @@ pub struct Summary {
     pub hard_state: HardState,
     /// Metadata slots in use.
     pub slots: usize,
+    /// The metadata slots: key, class, value.
+    pub meta: Vec<(u64, Class, Bytes)>,
     /// The newest snapshot mark.
     pub mark: Option<SnapshotMark>,
     /// Lowest index that lost bytes can have touched, until somebody acknowledges it.

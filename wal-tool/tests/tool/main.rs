@@ -7,6 +7,7 @@ mod directories;
 mod exits;
 mod live;
 mod lone;
+mod moving;
 mod rubbish;
 mod samples;
 

@@ -1,0 +1,188 @@
+//! Copies a log's files from one place to another: to keep, or to bring back.
+//!
+//! ```text
+//!   look ─▶ segments, oldest first ─▶ their index files ─▶ snapshots      each: tmp/, sync, rename
+//! ```
+//!
+//! Above: `wal-tool backup` and `restore`, and a service that wants the same. Below: two `Fs` and one
+//! quick look. It takes no lock: of a log that is open it copies what stood in it at the look.
+//! INVARIANT: nothing of the source is changed; nothing in the target is overwritten.
+//! INVARIANT: a file has its name in the target only when it is durable there.
+//! What it does not do: judge. A damaged log is copied with its damage, byte for byte.
+
+use std::{io, sync::Arc};
+
+use crate::{
+    error::{Error, Result},
+    fs::{Access, Dir, File, Fs, read_full, write_full},
+    inspect::{Role, VerifyOptions, VerifyReport, look, verify},
+    layout::{index_name, segment_name, snapshot_name},
+};
+
+/// Bytes copied at once.
+const CHUNK: usize = 1 << 20;
+/// Looks at a live log whose files go while they are copied.
+const TRIES: usize = 5;
+const PAGE: u64 = 4096;
+
+/// A file that was copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopiedFile {
+    /// Where it lies.
+    pub dir: Dir,
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub len: u64,
+    /// Their CRC-32.
+    pub crc: u32,
+}
+
+/// What was copied.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Backup {
+    /// The files, in the order in which they were copied.
+    pub files: Vec<CopiedFile>,
+    /// The quick look at the source that the copy rests on.
+    pub report: VerifyReport,
+}
+
+impl Backup {
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.len).sum()
+    }
+}
+
+/// Copies the log in `from` to `to`, whose directory is made. `progress` hears of each file.
+///
+/// # Errors
+/// `Exists` where `to` holds anything; `NotALog`; `Io` and `Full`. What was copied until then stays.
+pub fn backup(from: &dyn Fs, to: &dyn Fs, progress: &mut dyn FnMut(&CopiedFile)) -> Result<Backup> {
+    refuse_what_is_there(to)?;
+    to.make_dirs().map_err(|e| Error::io("make", to.root(), e))?;
+    let mut files: Vec<CopiedFile> = Vec::new();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let report = verify(from, VerifyOptions::new().quick(true), &mut |_| {})?;
+        match copy_all((from, to), &report, &mut files, progress) {
+            Err(e) if is_gone(&e) && tries < TRIES => {
+                // A trim took it under our eyes: what is left is copied anew from the new first.
+                for file in files.drain(..) {
+                    let name = &file.name;
+                    to.unlink(file.dir, name).map_err(|e| Error::io("unlink", name, e))?;
+                }
+            }
+            Err(e) => return Err(e),
+            Ok(()) => {
+                for dir in [Dir::Root, Dir::Snapshots] {
+                    // DURABILITY: the names of the copies; without it a backup that was reported
+                    // may be gone after a power cut.
+                    to.sync_dir(dir).map_err(|e| Error::io("sync", to.root(), e))?;
+                }
+                return Ok(Backup { files, report });
+            }
+        }
+    }
+}
+
+fn refuse_what_is_there(to: &dyn Fs) -> Result<()> {
+    let mut names = Vec::new();
+    for dir in Dir::ALL {
+        match to.list(dir) {
+            Ok(found) => names.extend(found.into_iter().map(|found| found.name)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("list", to.root(), e)),
+        }
+    }
+    names.retain(|name| Dir::ALL.iter().all(|dir| dir.name() != name));
+    match names.into_iter().next() {
+        Some(found) => Err(Error::Exists { path: to.root().to_path_buf(), found }),
+        None => Ok(()),
+    }
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+fn copy_all(
+    (from, to): (&dyn Fs, &dyn Fs),
+    report: &VerifyReport,
+    files: &mut Vec<CopiedFile>,
+    progress: &mut dyn FnMut(&CopiedFile),
+) -> Result<()> {
+    let found = look(from)?;
+    let live = report.lock.may_be_live();
+    let mut copy = |dir, name: String, end| {
+        let copied = copy_file((from, to), dir, &name, end)?;
+        progress(&copied);
+        files.push(copied);
+        Ok(())
+    };
+    for segment in &report.segments {
+        // What is written behind the end of the look is not copied: half of it may be there.
+        let end = (live && segment.role == Role::Active).then_some(segment.end);
+        copy(Dir::Root, segment_name(segment.id), end)?;
+    }
+    let sealed = |id: &u64| {
+        let mut rows = report.segments.iter();
+        !live || rows.any(|row| row.id == *id && row.role == Role::Sealed)
+    };
+    for id in found.indexes.keys().copied().filter(sealed) {
+        // Beside the newest segment of the copy it would say that a newer one is missing.
+        copy(Dir::Root, index_name(id), None)?;
+    }
+    for &(index, term) in found.snapshots.keys() {
+        copy(Dir::Snapshots, snapshot_name(index, term), None)?;
+    }
+    Ok(())
+}
+
+/// Copies one file; beyond `end`, where one is given, zeros to the end of the page.
+fn copy_file(
+    (from, to): (&dyn Fs, &dyn Fs),
+    dir: Dir,
+    name: &str,
+    end: Option<u64>,
+) -> Result<CopiedFile> {
+    let source_path = from.root().join(dir.name()).join(name);
+    let target_path = to.root().join(dir.name()).join(name);
+    let source =
+        from.open(dir, name, Access::Read).map_err(|e| Error::io("open", &source_path, e))?;
+    let target: Arc<dyn File> =
+        to.create(Dir::Tmp, name).map_err(|e| Error::io("create", &target_path, e))?;
+    let mut crc = crc32fast::Hasher::new();
+    let mut put = |bytes: &[u8], offset: u64| {
+        crc.update(bytes);
+        write_full(&*target, bytes, offset).map_err(|e| Error::io("write", &target_path, e))
+    };
+    let (mut chunk, mut offset) = (vec![0; CHUNK], 0_u64);
+    loop {
+        let left = end.map_or(u64::MAX, |end| end.saturating_sub(offset));
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
+        let got = read_full(&*source, &mut chunk[..want], offset)
+            .map_err(|e| Error::io("read", &source_path, e))?;
+        put(&chunk[..got], offset)?;
+        offset += got as u64;
+        if got < want || want == 0 {
+            break;
+        }
+    }
+    if end.is_some() {
+        let zeros = usize::try_from(offset.next_multiple_of(PAGE) + PAGE - offset).unwrap_or(0);
+        put(&vec![0; zeros], offset)?;
+        offset += zeros as u64;
+    }
+    // DURABILITY: before the file gets its name, so that a name never stands for half a copy.
+    target.sync().map_err(|e| Error::io("sync", &target_path, e))?;
+    to.rename((Dir::Tmp, name), (dir, name)).map_err(|e| Error::io("rename", &target_path, e))?;
+    Ok(CopiedFile { dir, name: name.to_owned(), len: offset, crc: crc.finalize() })
+}
+
+#[cfg(test)]
+mod tests;
