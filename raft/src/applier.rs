@@ -62,6 +62,10 @@ pub(crate) struct Photographer {
     pub(crate) every_bytes: u64,
     /// Bytes applied since the last one.
     pub(crate) since: u64,
+    /// Entries after which a snapshot is due; 0 for never.
+    pub(crate) every_entries: u64,
+    /// Entries applied since the last one.
+    pub(crate) entries: u64,
 }
 
 impl<S: StateMachine> Applier<S> {
@@ -81,6 +85,14 @@ impl<S: StateMachine> Applier<S> {
             Apply::Entries { to, waiting } => self.apply(to, waiting),
             Apply::Reads(calls) => {
                 calls.into_iter().for_each(|call| call.answer(Ok(())));
+                Ok(())
+            }
+            Apply::Snapshot => {
+                let applied = self.board.applied();
+                // Just before the window there may be a snapshot already; then nothing is due.
+                if let Ok(id) = self.reader.id_at(applied) {
+                    self.photograph(id);
+                }
                 Ok(())
             }
             Apply::Restore(id) => {
@@ -135,6 +147,7 @@ impl<S: StateMachine> Applier<S> {
         let mut commands = Vec::with_capacity(entries.len());
         for entry in entries {
             self.photographer.since += entry.payload.len() as u64 + 24;
+            self.photographer.entries += 1;
             let index = entry.index();
             match Payload::of(entry)? {
                 Payload::Command(data) => {
@@ -169,13 +182,20 @@ impl<S: StateMachine> Applier<S> {
     }
 
     fn snapshot_if_due(&mut self, last: EntryId) {
+        let Photographer { since, every_bytes, entries, every_entries, .. } = &self.photographer;
+        let many = *every_entries > 0 && entries >= every_entries;
+        if since >= every_bytes || many {
+            self.photograph(last);
+        }
+    }
+
+    /// Begins a snapshot up to `last`, which is applied, unless one is being written.
+    fn photograph(&mut self, last: EntryId) {
         let photographer = &mut self.photographer;
-        if photographer.since < photographer.every_bytes
-            || photographer.busy.swap(true, Ordering::AcqRel)
-        {
+        if photographer.busy.swap(true, Ordering::AcqRel) {
             return;
         }
-        photographer.since = 0;
+        (photographer.since, photographer.entries) = (0, 0);
         let (configuration, view) = (self.configuration.clone(), self.machine.snapshot());
         if photographer.views.send(Picture { id: last, configuration, view }).is_err() {
             tracing::warn!("nobody writes snapshots any more");

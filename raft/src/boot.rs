@@ -11,14 +11,17 @@
 //!
 //! Above: the node. Below: the log and its snapshots.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use hardlog::{Batch, Class, HardState, Index, Log};
+use hardlog::{Batch, Class, HardState, Index, Log, LogId};
 
 use crate::{
     applier,
     config::Config,
     core::{Configuration, Core, Identity, Membership},
     error::Error,
+    message::NodeId,
     state_machine::StateMachine,
     view::View,
 };
@@ -27,6 +30,15 @@ use crate::{
 const STACK_SLOTS: [u64; 3] = [2, 3, 4];
 /// The slot for the membership of the first start.
 const FIRST_SLOT: u64 = 5;
+/// The slot for what peers showed of themselves.
+const SEEN_SLOT: u64 = 6;
+/// Bytes of one peer there: id, log id, incarnation.
+const SEEN_LEN: usize = 32;
+/// Peers that fit.
+const SEEN_MAX: usize = 120;
+
+/// Which log each peer had, and how often it had been opened.
+pub(crate) type Seen = BTreeMap<NodeId, (LogId, u64)>;
 
 /// What a node starts with.
 #[derive(Debug)]
@@ -101,6 +113,36 @@ fn restore<S: StateMachine>(
 pub(crate) fn configuration_of(meta: &Bytes, index: Index) -> Result<Configuration, Error> {
     let found = Configuration::decode(meta).filter(|found| found.index <= index);
     found.ok_or(Error::Configuration)
+}
+
+/// What peers showed of themselves, before this start too.
+///
+/// A node whose disk was wiped or put back has forgotten promises. Nobody but the others can know
+/// that, so they write it down.
+pub(crate) fn seen(log: &Log) -> Result<Seen, Error> {
+    let bytes = log.meta(SEEN_SLOT).unwrap_or_default();
+    let number = |bytes: &[u8]| Some(u64::from_le_bytes(*bytes.first_chunk()?));
+    let row = |row: &[u8]| {
+        let (id, rest) = row.split_at_checked(8)?;
+        let (log_id, incarnation) = rest.split_first_chunk()?;
+        Some((number(id)?, (LogId(*log_id), number(incarnation)?)))
+    };
+    let rows = bytes.chunks(SEEN_LEN).map(|bytes| row(bytes).ok_or(Error::Configuration));
+    rows.collect()
+}
+
+/// Adds that to a batch. Where there are too many, those that are no members go.
+pub(crate) fn put_seen(batch: &mut Batch, seen: &mut Seen, membership: &Membership) {
+    if seen.len() > SEEN_MAX {
+        seen.retain(|id, _| membership.contains(*id));
+    }
+    let mut bytes = Vec::with_capacity(seen.len() * SEEN_LEN);
+    for (id, (log_id, incarnation)) in seen.iter() {
+        bytes.extend(id.to_le_bytes());
+        bytes.extend(log_id.0);
+        bytes.extend(incarnation.to_le_bytes());
+    }
+    batch.meta(SEEN_SLOT, Class::Promise, bytes);
 }
 
 /// Adds the slots to a batch.

@@ -30,6 +30,17 @@ pub enum ProposeError {
     Stopped,
 }
 
+/// Why an operator's order was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// The node says no; nothing happened.
+    #[error("{0}")]
+    Refused(Refused),
+    /// The node has stopped, or its leadership ended before the outcome was known.
+    #[error(transparent)]
+    Node(#[from] ProposeError),
+}
+
 impl From<Refused> for ProposeError {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -39,7 +50,8 @@ impl From<Refused> for ProposeError {
             | Refused::Transferring
             | Refused::ChangeUnderWay
             | Refused::NotCaughtUp(_)
-            | Refused::Change(_) => Self::Busy,
+            | Refused::Change(_)
+            | Refused::GivenUp => Self::Busy,
             Refused::TooLarge => Self::TooLarge,
         }
     }

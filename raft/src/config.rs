@@ -48,6 +48,14 @@ pub struct Config {
     pub pending_max: usize,
     /// Bytes of a snapshot in one message. 512 KiB by default.
     pub snapshot_chunk_bytes: u64,
+    /// How far the clocks of two nodes may run apart, in percent, if anybody vouches for it: reads
+    /// are then answered from the leader's lease, without asking anybody (dissertation 6.4.1).
+    /// None by default: reads wait for a round of heartbeats. At most 50, and only with
+    /// [`Config::check_quorum`]. The bound must cover the suspension of a machine.
+    pub lease_drift_percent: Option<u32>,
+    /// Entries after which a snapshot is due, besides the bytes that the node is started with; 0,
+    /// the default, for none.
+    pub snapshot_every_entries: u64,
     /// The node is new and is to be added to a cluster that runs: it knows of no voters, itself
     /// included, until a leader tells it. Counts only while its log is empty.
     pub joining: bool,
@@ -109,6 +117,8 @@ impl Config {
             unsaved_bytes_max: 4 << 20,
             pending_max: 65_536,
             snapshot_chunk_bytes: 512 << 10,
+            lease_drift_percent: None,
+            snapshot_every_entries: 0,
             joining: false,
             insecure: false,
             mutation: None,
@@ -156,6 +166,10 @@ impl Config {
             (
                 !(1..=16 << 20).contains(&self.snapshot_chunk_bytes),
                 "snapshot_chunk_bytes must lie between 1 and 16 MiB",
+            ),
+            (
+                self.lease_drift_percent.is_some_and(|percent| percent > 50 || !self.check_quorum),
+                "lease_drift_percent must be at most 50 and needs check_quorum",
             ),
             (self.command_bytes_max > 256 << 20, "command_bytes_max must be at most 256 MiB"),
         ];

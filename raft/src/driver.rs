@@ -20,6 +20,7 @@
 //!   any entry after it is applied.
 //! - The log is trimmed only in the batch that marks the snapshot, or after it.
 
+pub(crate) mod orders;
 mod save;
 #[cfg(test)]
 mod tests;
@@ -31,10 +32,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use hardlog::{Error as LogError, Index, Log, SnapshotMark, Syncer, Ticket};
+use hardlog::{Error as LogError, Index, Log, SnapshotMark, Syncer, Term, Ticket};
 
-use self::transfer::Transfers;
+use self::{
+    orders::{Order, Orders},
+    transfer::Transfers,
+};
 use crate::{
+    boot::{self, Seen},
     call::{Call, ProposeError},
     core::{Core, Install, RoleName},
     durable::{Durable, Ledger, Promise, SaveNumber},
@@ -101,11 +106,22 @@ pub(crate) struct Driver {
     sync_failure: Arc<Mutex<Option<LogError>>>,
     /// A sync failed for now; the log is asked again at the next tick.
     sync_again: bool,
+    orders: Orders,
+    /// Peers as their last hello showed them, and whether the log has yet to be told.
+    seen: Seen,
+    seen_is_news: bool,
+    /// The term in which the log was opened, while it may have lost something.
+    loss_term: Option<Term>,
 }
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
+        let opened_in = parts.log.hard_state().term;
         Self {
+            orders: Orders::default(),
+            seen: boot::seen(&parts.log).unwrap_or_default(),
+            seen_is_news: false,
+            loss_term: parts.log.maybe_lost().map(|_| opened_in),
             core: parts.core,
             syncer: parts.log.syncer(),
             log: parts.log,
@@ -169,6 +185,19 @@ impl Driver {
         }
     }
 
+    pub(crate) fn order(&mut self, order: Order, out: &mut Output) {
+        match order {
+            Order::Change(change, call) => self.change(&change, call),
+            Order::Transfer(to, call) => self.hand_over(to, call),
+            Order::Snapshot => out.apply.push(Apply::Snapshot),
+        }
+    }
+
+    /// The node's thread was held up for longer than its ticks say.
+    pub(crate) fn time_was_lost(&mut self) {
+        self.core.time_was_lost();
+    }
+
     pub(crate) fn read(&mut self, call: Call<()>) {
         let token = self.next_read;
         self.next_read += 1;
@@ -207,6 +236,10 @@ impl Driver {
                     self.install = Some(mark);
                 }
             }
+            Report::Met { peer, log_id, incarnation } => {
+                let before = self.seen.insert(peer, (log_id, incarnation));
+                self.seen_is_news |= before != Some((log_id, incarnation));
+            }
             Report::Failed(error) => return Err(error),
         }
         Ok(())
@@ -242,6 +275,7 @@ impl Driver {
         self.finish_install(proof, out);
         self.dispatch(out);
         self.forget_what_others_lead();
+        self.answer_orders();
         Ok(())
     }
 

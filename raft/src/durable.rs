@@ -8,6 +8,43 @@
 //! A save is the difference between two states of the core in memory, so what is on disk is always
 //! a state that the node was in, and every message that left was made at or before it. A node that
 //! crashes is then no different from one that paused there.
+//!
+//! What does not compile, each checked by a test. Taking a message out of a promise without proof:
+//!
+//! ```compile_fail,E0616
+//! use hardlog_raft::{durable::Promise, Message};
+//! fn send_at_once(promise: Promise<Message>) -> Message {
+//!     promise.inner
+//! }
+//! ```
+//! Making the proof up:
+//!
+//! ```compile_fail,E0451
+//! use hardlog_raft::durable::Durable;
+//! let proof = Durable { number: 7 };
+//! ```
+//! Proving one save by another watermark than the log's own:
+//!
+//! ```compile_fail,E0624
+//! use hardlog_raft::durable::Ledger;
+//! let mut ledger = Ledger::<u64>::new();
+//! let proof = ledger.covered(7);
+//! ```
+//! Sealing something under a save that is known to be durable:
+//!
+//! ```compile_fail,E0624
+//! use hardlog_raft::durable::Promise;
+//! let promise = Promise::new(0, "vote");
+//! ```
+//! And what does: the log's watermark is asked, and opens the promise or gives it back.
+//!
+//! ```
+//! use hardlog::{Syncer, Ticket};
+//! use hardlog_raft::{Message, durable::{Ledger, Promise}};
+//! fn release(p: Promise<Message>, ledger: &mut Ledger<Ticket>, log: &Syncer) -> Option<Message> {
+//!     p.open(ledger.reached(log)).ok()
+//! }
+//! ```
 
 use std::collections::VecDeque;
 

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{call::Call, message::Message, work::Report};
+use crate::{call::Call, driver::orders::Order, message::Message, work::Report};
 
 /// What came in since the last look.
 #[derive(Default)]
@@ -19,6 +19,7 @@ pub(crate) struct Input {
     pub(crate) messages: Vec<Message>,
     pub(crate) proposals: Vec<(Bytes, Call<Bytes>)>,
     pub(crate) reads: Vec<Call<()>>,
+    pub(crate) orders: Vec<Order>,
     pub(crate) reports: Vec<Report>,
     pub(crate) closed: bool,
     message_bytes: u64,
@@ -28,7 +29,8 @@ pub(crate) struct Input {
 impl Input {
     fn is_empty(&self) -> bool {
         let nothing_new = self.messages.is_empty() && self.proposals.is_empty();
-        nothing_new && self.reads.is_empty() && self.reports.is_empty() && !self.woken
+        let nobody_asks = self.reads.is_empty() && self.orders.is_empty();
+        nothing_new && nobody_asks && self.reports.is_empty() && !self.woken
     }
 }
 
@@ -85,6 +87,15 @@ impl Inbox {
             return drop((input, call));
         }
         input.reads.push(call);
+        self.announce(input);
+    }
+
+    pub(crate) fn order(&self, order: Order) {
+        let mut input = self.lock();
+        if input.closed {
+            return drop((input, order));
+        }
+        input.orders.push(order);
         self.announce(input);
     }
 

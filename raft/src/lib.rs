@@ -42,6 +42,7 @@ pub mod message;
 pub mod node;
 pub mod payload;
 pub mod ready;
+pub mod sessions;
 #[doc(hidden)]
 pub mod sim;
 pub mod state_machine;
@@ -51,14 +52,14 @@ pub mod view;
 mod work;
 
 pub use self::{
-    call::ProposeError,
+    call::{OrderError, ProposeError},
     config::Config,
-    core::{Change, Configuration, Core, Identity, LogView, Membership, RoleName, Slot},
+    core::{Change, Configuration, Core, Identity, LogView, Membership, Refused, RoleName, Slot},
     error::Error,
     member::Member,
     message::{Message, NodeId},
     node::{Handle, Node, NodeConfig},
     ready::Ready,
     state_machine::{Command, FrozenSnapshot, StateMachine},
-    status::Status,
+    status::{Cluster, Follower, Status},
 };

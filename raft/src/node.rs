@@ -29,17 +29,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use hardlog::{Log, RecoveryReport};
+use hardlog::{Index, Log, RecoveryReport};
 
 use crate::{
-    call::{Call, ProposeError},
+    call::{Call, OrderError, ProposeError},
     config::Config,
-    driver::{Driver, Output},
+    core::{Change, Configuration, Refused},
+    driver::{Driver, Output, orders::Order},
     error::Error,
     inbox::{Inbox, Input},
     message::NodeId,
     state_machine::StateMachine,
-    status::{Board, Status},
+    status::{Board, Cluster, Status},
     transport::{Security, Transport},
     work::{Apply, Carry},
 };
@@ -187,6 +188,46 @@ impl Handle {
         self.inbox.read(call);
     }
 
+    /// Changes who takes part. `done` is called once: with the index of the entry once that is
+    /// committed, or with what prevented it. A learner that is to vote is promoted later, by itself;
+    /// a joint membership is left by itself: [`Handle::cluster`] shows both.
+    ///
+    /// `done` runs on a thread of the node and must be quick.
+    pub fn change_membership(
+        &self,
+        change: Change,
+        done: impl FnOnce(Result<Index, OrderError>) + Send + 'static,
+    ) {
+        let call = Call::new(&self.waiting, |result| done(flat(result)));
+        self.inbox.order(Order::Change(change, call));
+    }
+
+    /// Hands the leadership to a voter; to the one that has most of the log if none is named.
+    /// `done` is called once: with whoever leads or was to, once this node does not lead any more.
+    ///
+    /// `done` runs on a thread of the node and must be quick.
+    pub fn transfer_leadership(
+        &self,
+        to: Option<NodeId>,
+        done: impl FnOnce(Result<NodeId, OrderError>) + Send + 'static,
+    ) {
+        let call = Call::new(&self.waiting, |result| done(flat(result)));
+        self.inbox.order(Order::Transfer(to, call));
+    }
+
+    /// Takes a snapshot soon, whether one is due or not, and shortens the log then. Nothing happens
+    /// while one is being written. [`Status::snapshot`] shows when it is done.
+    pub fn take_snapshot(&self) {
+        self.inbox.order(Order::Snapshot);
+    }
+
+    /// Who takes part and, while this node leads, how far each is; never waits for the node, and
+    /// is a tick old at most.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        self.board.cluster()
+    }
+
     /// What the node says of itself; never waits for it.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -204,8 +245,16 @@ impl std::fmt::Debug for Handle {
     }
 }
 
+fn flat<T>(result: Result<Result<T, Refused>, ProposeError>) -> Result<T, OrderError> {
+    result?.map_err(OrderError::Refused)
+}
+
 /// The raft thread's own state.
 struct Runner {
+    /// Addresses that the node was started with; a configuration's own count more.
+    peers: BTreeMap<NodeId, SocketAddr>,
+    /// The configurations that the transport knows.
+    configured: Vec<Configuration>,
     driver: Driver,
     config: Config,
     inbox: Arc<Inbox>,
@@ -254,12 +303,17 @@ impl Runner {
                 if late <= LATE_TICKS_MAX {
                     self.driver.tick(&mut out);
                 } else {
+                    self.driver.time_was_lost();
                     next_tick = Instant::now() + self.config.tick;
                 }
             }
             self.driver.pump(&mut out)?;
+            self.meet_peers()?;
             self.carry_out(&mut out);
             self.publish();
+            if late > 0 {
+                self.board.set_cluster(self.driver.core());
+            }
         }
     }
 
@@ -280,7 +334,26 @@ impl Runner {
         for call in input.reads {
             self.driver.read(call);
         }
+        for order in input.orders {
+            self.driver.order(order, out);
+        }
         Ok(())
+    }
+
+    /// Talks to those whom any configuration in the log names, and to those whom the node was told
+    /// of at its start. An id has one meaning for ever, so the newest address counts.
+    fn meet_peers(&mut self) -> Result<(), Error> {
+        let configurations = self.driver.core().configurations();
+        if configurations == self.configured {
+            return Ok(());
+        }
+        self.configured = configurations.to_vec();
+        let mut peers = self.peers.clone();
+        for configuration in configurations {
+            let members = configuration.membership.members().iter();
+            peers.extend(members.filter_map(|(id, member)| Some((*id, member.address?))));
+        }
+        self.transport.set_peers(&peers).map_err(Error::Network)
     }
 
     fn carry_out(&mut self, out: &mut Output) {

@@ -7,7 +7,13 @@ use std::sync::{
 
 use hardlog::{Index, Term};
 
-use crate::{core::RoleName, message::NodeId};
+use crate::{
+    core::{
+        Core, LogView, Membership, RoleName,
+        progress::{Peer, Progress},
+    },
+    message::NodeId,
+};
 
 /// A node at some recent instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +49,46 @@ pub(crate) struct Board {
     status: Mutex<Status>,
     /// Written by the thread that applies, read by all.
     applied: AtomicU64,
+    cluster: Mutex<Cluster>,
+}
+
+/// The cluster as a node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// Who takes part, by the newest configuration in this node's log.
+    pub membership: Membership,
+    /// Index of that configuration's entry; committed once [`Status::commit`] reaches it.
+    pub index: Index,
+    /// To whom this node, as the leader, is handing over.
+    pub transferring: Option<NodeId>,
+    /// The others, while this node leads.
+    pub followers: Vec<Follower>,
+}
+
+/// A follower in its leader's eyes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Follower {
+    /// Who.
+    pub id: NodeId,
+    /// Up to where its durable log is known to equal the leader's.
+    pub matched: Index,
+    /// Whether it was heard since the leader last looked, some election timeout ago.
+    pub active: bool,
+    /// Whether a snapshot is on its way to it.
+    pub snapshot: bool,
+    /// Whether it keeps up well enough to vote.
+    pub caught_up: bool,
 }
 
 impl Board {
     pub(crate) fn new(status: Status) -> Self {
-        Self { applied: AtomicU64::new(status.applied), status: Mutex::new(status) }
+        Self {
+            applied: AtomicU64::new(status.applied),
+            status: Mutex::new(status),
+            cluster: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Status> {
@@ -60,6 +101,28 @@ impl Board {
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.lock());
+    }
+
+    pub(crate) fn cluster(&self) -> Cluster {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_cluster<L: LogView>(&self, core: &Core<L>) {
+        let newest = core.configurations().last().cloned().unwrap_or_default();
+        let follower = |(id, peer): (&NodeId, &Peer)| Follower {
+            id: *id,
+            matched: peer.matched,
+            active: peer.active,
+            snapshot: peer.progress == Progress::Snapshot,
+            caught_up: peer.has_caught_up(),
+        };
+        let followers = core.followers().map(|peers| peers.iter().map(follower).collect());
+        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Cluster {
+            membership: newest.membership,
+            index: newest.index,
+            transferring: core.transferring(),
+            followers: followers.unwrap_or_default(),
+        };
     }
 
     pub(crate) fn applied(&self) -> Index {

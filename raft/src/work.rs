@@ -5,7 +5,7 @@
 //! commands before and after it) and takes reports whenever they come.
 
 use bytes::Bytes;
-use hardlog::{EntryId, Index, SnapshotMark, Term};
+use hardlog::{EntryId, Index, LogId, SnapshotMark, Term};
 
 use crate::{
     call::Call,
@@ -27,6 +27,8 @@ pub(crate) enum Apply {
     Entries { to: Index, waiting: Vec<Waiting> },
     /// Everything that the reads need is applied by the jobs before this one.
     Reads(Vec<Call<()>>),
+    /// Take a snapshot now, whether one is due or not.
+    Snapshot,
     /// Replace the state by this snapshot, which is installed.
     Restore(EntryId),
 }
@@ -56,6 +58,8 @@ pub(crate) enum Report {
     Stored { from: NodeId, id: EntryId, offset: u64 },
     /// A leader's snapshot is complete on disk, and not marked yet.
     Complete { from: NodeId, mark: SnapshotMark, configuration: Configuration },
+    /// A peer said hello, and it is the node it was.
+    Met { peer: NodeId, log_id: LogId, incarnation: u64 },
     /// The node cannot go on.
     Failed(Error),
 }

@@ -28,7 +28,8 @@ impl<L: LogView> Core<L> {
     }
 
     pub(super) fn on_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
-        if self.hears_a_leader() {
+        // A node whose disk hangs could not keep what it says: its vote would never leave it.
+        if self.hears_a_leader() || self.disk_hangs() {
             return;
         }
         let granted = term > self.term && self.is_up_to_date(last);
@@ -152,7 +153,7 @@ impl<L: LogView> Core<L> {
 
     /// Asks the leader for the next chunk.
     pub fn want_chunk(&mut self, from: NodeId, id: EntryId, offset: u64) {
-        if self.leader == Some(from) {
+        if self.leader == Some(from) && !self.disk_hangs() {
             self.send(from, Body::SnapshotReply { id, offset });
         }
     }

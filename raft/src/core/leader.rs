@@ -7,7 +7,8 @@ use bytes::Bytes;
 use hardlog::{Entry, EntryId, Index};
 
 use super::{
-    Core, LogView, Refused, Role, Slot,
+    Core, LogView, Membership, Refused, Role, Slot,
+    lease::Lease,
     log_view::{Overlay, entry_bytes},
     progress::{Limits, Peer, Progress},
     reconfigure::Transfer,
@@ -34,13 +35,17 @@ pub(super) struct Leader {
     uncommitted: VecDeque<(Index, u64)>,
     uncommitted_bytes: u64,
     reads: Reads,
+    pub(super) lease: Lease,
 }
 
 /// Reads that wait for the proof that this node still leads. One round is on its way at a time;
 /// what comes meanwhile shares the next.
 #[derive(Debug, Default)]
 struct Reads {
+    /// The round of the last heartbeats.
     round: u64,
+    /// The one that `asked` waits for.
+    asked_round: u64,
     waiting: Vec<ReadToken>,
     asked: Vec<ReadToken>,
     /// Commit index when the round began.
@@ -70,6 +75,7 @@ impl<L: LogView> Core<L> {
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
             reads: Reads::default(),
+            lease: Lease::default(),
         }));
         self.leader = Some(self.id);
         self.election_elapsed = 0;
@@ -117,6 +123,10 @@ impl<L: LogView> Core<L> {
     fn send_heartbeats(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_elapsed = 0;
+        if self.config.lease_drift_percent.is_some() {
+            leader.reads.round += 1;
+            leader.lease.sent(leader.reads.round, self.ticks, &self.config);
+        }
         let round = leader.reads.round;
         let beats: Vec<_> =
             leader.peers.iter().map(|(id, peer)| (*id, self.commit.min(peer.matched))).collect();
@@ -193,6 +203,9 @@ impl<L: LogView> Core<L> {
                 }
             }
             AppendReply::Rejected { prev, conflict_term, conflict_index } => {
+                if peer.lost_some(prev, conflict_term, conflict_index) {
+                    return;
+                }
                 if !peer.believes_rejection(prev) || prev > last {
                     return;
                 }
@@ -306,10 +319,24 @@ impl<L: LogView> Core<L> {
     pub(super) fn start_reads(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let reads = &mut leader.reads;
-        if !leader.settled || reads.waiting.is_empty() || !reads.asked.is_empty() {
+        if !leader.settled || reads.waiting.is_empty() {
+            return;
+        }
+        if self.config.lease_drift_percent.is_some() && !leader.handed_over {
+            let membership = &self.configurations.newest().membership;
+            let confirmed = confirmed(self.id, membership, reads.round, &leader.peers);
+            if leader.lease.holds(confirmed, self.ticks, &self.config) {
+                for token in reads.waiting.drain(..) {
+                    self.out.read_done(token, self.commit);
+                }
+                return;
+            }
+        }
+        if !reads.asked.is_empty() {
             return;
         }
         reads.round += 1;
+        reads.asked_round = reads.round;
         reads.index = self.commit;
         reads.asked = std::mem::take(&mut reads.waiting);
         self.send_heartbeats();
@@ -320,16 +347,23 @@ impl<L: LogView> Core<L> {
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { peers, reads, .. } = &mut **leader;
         let membership = &self.configurations.newest().membership;
-        let confirmed = membership.agreed(|id| {
-            if id == self.id { reads.round } else { peers.get(&id).map_or(0, |p| p.round) }
-        });
-        if confirmed < reads.round {
+        if confirmed(self.id, membership, reads.round, peers) < reads.asked_round {
             return;
         }
         for token in reads.asked.drain(..) {
             self.out.read_done(token, reads.index);
         }
     }
+}
+
+/// The last round of heartbeats that a majority answered.
+fn confirmed(
+    own: NodeId,
+    membership: &Membership,
+    round: u64,
+    peers: &BTreeMap<NodeId, Peer>,
+) -> u64 {
+    membership.agreed(|id| if id == own { round } else { peers.get(&id).map_or(0, |p| p.round) })
 }
 
 /// What to send from `peer.next` on, after which entry; none if that is trimmed. No entries if the

@@ -30,6 +30,7 @@
 mod candidate;
 mod follower;
 mod leader;
+mod lease;
 mod log_view;
 pub mod membership;
 pub mod progress;
@@ -83,27 +84,37 @@ enum Role {
     Leader(Box<Leader>),
 }
 
-/// Why a proposal or a read was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a proposal, a read or a change was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// This node does not lead; the leader, if it is known, does.
+    #[error("this node does not lead (leader: {leader:?})")]
     NotLeader {
         /// Who leads.
         leader: Option<NodeId>,
     },
     /// Too much is on its way already.
+    #[error("too much is on its way")]
     Busy,
     /// The command is larger than [`Config::command_bytes_max`].
+    #[error("the command is too large")]
     TooLarge,
     /// The leader is handing over: nothing new is begun until that is done or given up.
+    #[error("the leadership is being handed over")]
     Transferring,
     /// Another change of the membership is not committed yet, or no entry of the leader's own term
     /// is: two leaders could then change different things at once.
+    #[error("another change is under way, or the leader has committed nothing yet")]
     ChangeUnderWay,
     /// The node has not caught up: as a voter it would hold everybody up.
+    #[error("node {0} has not caught up")]
     NotCaughtUp(NodeId),
     /// The change makes no sense.
-    Change(ChangeError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The one that was to take over did not in time; this node leads on.
+    #[error("the transfer was given up; this node leads on")]
+    GivenUp,
 }
 
 /// A peer said something that no correct node says; going on could lose what is committed.
@@ -149,6 +160,8 @@ pub struct Core<L> {
     commit: Index,
     leader: Option<NodeId>,
     role: Role,
+    /// Ticks since the node started.
+    ticks: u64,
     election_elapsed: u32,
     election_timeout: u32,
     /// Ticks for which this node leaves elections to others.
@@ -211,6 +224,7 @@ impl<L: LogView> Core<L> {
             commit,
             leader: None,
             role: Role::Follower,
+            ticks: 0,
             election_elapsed: 0,
             election_timeout: 0,
             pause_ticks: 0,
@@ -230,6 +244,7 @@ impl<L: LogView> Core<L> {
 
     /// Time passed.
     pub fn tick(&mut self) {
+        self.ticks += 1;
         self.saves.tick(self.is_dirty());
         if matches!(self.role, Role::Leader(_)) {
             self.tick_leader();
@@ -239,6 +254,13 @@ impl<L: LogView> Core<L> {
         self.pause_ticks = self.pause_ticks.saturating_sub(1);
         if self.election_elapsed >= self.election_timeout && self.may_campaign() {
             self.campaign();
+        }
+    }
+
+    /// More time passed than ticks were made for: what rests on counted ticks is void.
+    pub fn time_was_lost(&mut self) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.lease.lapse();
         }
     }
 
@@ -404,6 +426,11 @@ impl<L: LogView> Core<L> {
         self.configurations.all()
     }
 
+    /// Term of an entry, as far as the log knows it.
+    pub fn term_at(&self, index: Index) -> Slot<Term> {
+        self.log.term_at(index)
+    }
+
     /// Id of the last entry, written or not.
     pub fn last_id(&self) -> EntryId {
         self.log.last_id()
@@ -479,11 +506,13 @@ impl<L: LogView> Core<L> {
         self.election_timeout = self.rng.between(min, max);
     }
 
-    /// Leader stickiness: as long as a leader is heard, nobody helps to depose it.
+    /// Leader stickiness: as long as a leader is heard, nobody helps to depose it. Where leases
+    /// rest on that, a node that has just started may have heard one right before.
     fn hears_a_leader(&self) -> bool {
-        self.config.check_quorum
-            && self.leader.is_some()
-            && self.election_elapsed < self.config.election_ticks_min
+        let min = self.config.election_ticks_min;
+        let heard = self.leader.is_some() && self.election_elapsed < min;
+        let may_have = self.config.lease_drift_percent.is_some() && self.ticks < u64::from(min);
+        self.config.check_quorum && (heard || may_have)
     }
 
     fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {

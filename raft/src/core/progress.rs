@@ -1,12 +1,13 @@
 //! What a leader knows of one follower, and what it may send to it (section 5.3).
 //!
 //! INVARIANT: `matched < next`. `matched` moves only by what an answered request proved
-//! (`prev + entries.len()`), never by what was sent; `next` is a guess and may move both ways, but
+//! (`prev + entries.len()`), never by what was sent, and back only when the follower says that its
+//! log ends before; `next` is a guess and may move both ways, but
 //! never to or below `matched`.
 
 use std::collections::VecDeque;
 
-use hardlog::Index;
+use hardlog::{Index, Term};
 
 /// A follower in its leader's eyes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +171,25 @@ impl Peer {
             Progress::Replicate { .. } => prev > self.matched,
             Progress::Snapshot => false,
         }
+    }
+
+    /// The follower's log ends before what it once acknowledged: its disk lost some of it, and said
+    /// so when it was opened. It is sent again. An answer from before only makes the leader count
+    /// less than it could for a moment.
+    pub(super) fn lost_some(
+        &mut self,
+        prev: Index,
+        conflict_term: Option<Term>,
+        end: Index,
+    ) -> bool {
+        let lost = conflict_term.is_none() && (1..=self.matched).contains(&end);
+        if prev < self.matched || !lost {
+            return false;
+        }
+        self.matched = end - 1;
+        self.next = end;
+        self.progress = Progress::Probe { waiting: false };
+        true
     }
 
     /// Probe again from `next`.

@@ -7,6 +7,7 @@ use hardlog::{Batch, Error as LogError, Index, Ticket};
 use super::{Driver, Output};
 use crate::{
     boot,
+    core::Slot,
     durable::{Durable, SaveNumber},
     error::Error,
     ready::Save,
@@ -64,6 +65,12 @@ impl Driver {
             // The mark never runs ahead of the commit index.
             batch.hard_state(self.core.hard_state());
         }
+        if self.seen_is_news {
+            boot::put_seen(&mut batch, &mut self.seen, self.core.membership());
+        }
+        if self.has_made_up_for_loss() {
+            batch.acknowledge_loss();
+        }
         if let Some(mark) = self.taken {
             batch.snapshot_mark(mark);
             let to = self.trim_to(mark.id.index);
@@ -72,6 +79,18 @@ impl Driver {
             }
         }
         batch
+    }
+
+    /// Whether what this log may have lost before it was opened no longer matters: it holds,
+    /// durably, a committed entry of a later term than the one in which it was opened.
+    ///
+    /// Why that: terms are promises and never forgotten, so whatever this node acknowledged before
+    /// was of that term or an older one. What of it was committed stands before every entry of a
+    /// later term (Leader Completeness), and where an entry matches, so does everything before it
+    /// (Log Matching). The same term proves nothing: its leader may have counted what is lost.
+    fn has_made_up_for_loss(&self) -> bool {
+        let Some(opened_in) = self.loss_term else { return false };
+        matches!(self.core.term_at(self.apply_to), Slot::Present(term) if term > opened_in)
     }
 
     /// First index to keep once a snapshot up to `index` is marked: some entries stay for followers
@@ -85,6 +104,15 @@ impl Driver {
         // DURABILITY: a batch of those alone is not synced; it goes with the next sync, and the
         // engine removes no file before the mark that allows it is durable.
         self.taken = None;
+        if self.log.maybe_lost().is_none() {
+            self.loss_term = None;
+        }
+        if std::mem::take(&mut self.seen_is_news) {
+            // DURABILITY: what a peer showed of itself outlives a restart of all: the slot is a
+            // promise, since to forget it is to accept an older copy of that peer's disk. Nobody
+            // waits for this sync.
+            self.ask_for_sync(ticket);
+        }
         let Some(number) = due else {
             return self.core.commit_saved(self.log.hard_state().commit);
         };

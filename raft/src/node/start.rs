@@ -17,7 +17,7 @@ use hardlog::{Index, Log};
 use super::{Handle, Node, NodeConfig, Runner};
 use crate::{
     applier::{self, Applier, Photographer},
-    boot::Boot,
+    boot::{self, Boot},
     core::{Identity, Membership, RoleName},
     courier::Courier,
     driver::{Driver, Parts},
@@ -27,7 +27,7 @@ use crate::{
     member::Member,
     state_machine::StateMachine,
     status::{Board, Status},
-    transport::{Settings, Transport},
+    transport::{Past, Settings, Transport},
     work::Report,
 };
 
@@ -77,11 +77,13 @@ pub(super) fn start<S: StateMachine>(
         board: Arc::clone(&board),
         inbox: Arc::clone(&inbox),
         installed: Arc::clone(&installed),
-        photographer: photographer(&mut node, &log, config.snapshot_every_bytes)?,
+        photographer: photographer(&mut node, &log, &config)?,
         configuration: boot.configuration.clone(),
     };
     node.others.push(spawn("apply", &inbox, move || applier.run(&apply_jobs))?);
     let runner = Runner {
+        peers: config.peers.clone(),
+        configured: Vec::new(),
         driver: driver(&config, log, &boot, &inbox, installed),
         config: config.raft,
         inbox,
@@ -132,14 +134,16 @@ fn first_status(config: &NodeConfig, log: &Log, applied: Index) -> Status {
 }
 
 /// Starts the thread that writes snapshots of this node's own state.
-fn photographer(node: &mut Node, log: &Log, every_bytes: u64) -> Result<Photographer, Error> {
+fn photographer(node: &mut Node, log: &Log, config: &NodeConfig) -> Result<Photographer, Error> {
     let (views, to_write) = channel();
     let busy = Arc::new(AtomicBool::new(false));
     let inbox = Arc::clone(&node.handle.inbox);
     let (store, done) = (log.snapshots(), Arc::clone(&busy));
     let write = move || applier::write_snapshots(&to_write, &store, &done, &inbox);
     node.others.push(spawn("snapshots", &node.handle.inbox, write)?);
-    Ok(Photographer { views, busy, every_bytes, since: 0 })
+    let (every_bytes, every_entries) =
+        (config.snapshot_every_bytes, config.raft.snapshot_every_entries);
+    Ok(Photographer { views, busy, every_bytes, since: 0, every_entries, entries: 0 })
 }
 
 fn transport(
@@ -161,9 +165,16 @@ fn transport(
         security: config.security.clone(),
         insecure: raft.insecure,
     };
-    let inbox = Arc::clone(inbox);
-    let deliver = Arc::new(move |message| inbox.message(message));
-    Transport::start(&settings, listener, deliver).map_err(Error::Network)
+    let messages = Arc::clone(inbox);
+    let deliver = Arc::new(move |message| messages.message(message));
+    let news = Arc::clone(inbox);
+    let past = Past {
+        seen: boot::seen(log)?,
+        met: Box::new(move |peer, log_id, incarnation| {
+            news.report(Report::Met { peer, log_id, incarnation });
+        }),
+    };
+    Transport::start_after(&settings, listener, deliver, past).map_err(Error::Network)
 }
 
 fn driver(

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod crashes;
+mod membership;
 mod single;
 mod snapshots;
 

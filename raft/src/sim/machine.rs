@@ -112,6 +112,8 @@ impl Machine {
                 busy: Arc::clone(&busy),
                 every_bytes: birth.snapshot_every_bytes,
                 since: 0,
+                every_entries: config.snapshot_every_entries,
+                entries: 0,
             },
             configuration: boot.configuration.clone(),
         };

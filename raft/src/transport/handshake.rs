@@ -12,10 +12,10 @@
 //!
 //! A node whose disk was wiped or put back to an older copy has forgotten promises that it made.
 //! Its log id differs then, or its incarnation, which grows each time the log is opened, went back:
-//! peers that knew it before refuse it. What they know lives as long as their process.
+//! peers that knew it before refuse it. What they know outlives their process too: see `boot`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read, Write},
     sync::{Mutex, PoisonError},
 };
@@ -159,14 +159,28 @@ impl Hello {
     }
 }
 
+/// What is remembered of peers from earlier runs, and whom to tell of what is new.
+pub(crate) struct Past {
+    pub(crate) seen: BTreeMap<NodeId, (LogId, u64)>,
+    pub(crate) met: Box<dyn Fn(NodeId, LogId, u64) + Send + Sync>,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self { seen: BTreeMap::new(), met: Box::new(|_, _, _| {}) }
+    }
+}
+
 /// Who this node is, and what it remembers of its peers.
-#[derive(Debug)]
 pub(super) struct Acquaintance {
     pub(super) cluster: u64,
     pub(super) id: NodeId,
     pub(super) log_id: LogId,
     pub(super) incarnation: u64,
-    pub(super) known: BTreeMap<NodeId, Mutex<Option<(LogId, u64)>>>,
+    /// Those it talks to.
+    pub(super) peers: Mutex<BTreeSet<NodeId>>,
+    pub(super) seen: Mutex<BTreeMap<NodeId, (LogId, u64)>>,
+    pub(super) met: Box<dyn Fn(NodeId, LogId, u64) + Send + Sync>,
 }
 
 impl Acquaintance {
@@ -183,17 +197,22 @@ impl Acquaintance {
         if hello.to != self.id {
             return Verdict::Node;
         }
-        let Some(known) = self.known.get(&hello.from) else { return Verdict::Stranger };
         // What a thread that panicked left there is whole: it is written in one piece.
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        match *known {
-            Some((log_id, _)) if log_id != hello.log_id => return Verdict::Log,
-            Some((_, incarnation)) if incarnation > hello.incarnation => {
+        if !self.peers.lock().unwrap_or_else(PoisonError::into_inner).contains(&hello.from) {
+            return Verdict::Stranger;
+        }
+        let now = (hello.log_id, hello.incarnation);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.get(&hello.from) {
+            Some((log_id, _)) if *log_id != hello.log_id => return Verdict::Log,
+            Some((_, incarnation)) if *incarnation > hello.incarnation => {
                 return Verdict::Incarnation;
             }
+            Some(before) if *before == now => return Verdict::Welcome,
             Some(_) | None => {}
         }
-        *known = Some((hello.log_id, hello.incarnation));
+        seen.insert(hello.from, now);
+        (self.met)(hello.from, hello.log_id, hello.incarnation);
         Verdict::Welcome
     }
 
@@ -241,9 +260,11 @@ mod tests {
     use super::*;
 
     fn node(id: NodeId, incarnation: u64) -> Acquaintance {
-        let known = (1..=3).filter(|peer| *peer != id).map(|peer| (peer, Mutex::new(None)));
+        let peers = (1..=3).filter(|peer| *peer != id).collect();
+        let Past { seen, met } = Past::default();
         let log_id = LogId([u8::try_from(id).unwrap(); 16]);
-        Acquaintance { cluster: 7, id, log_id, incarnation, known: known.collect() }
+        let (peers, seen) = (Mutex::new(peers), Mutex::new(seen));
+        Acquaintance { cluster: 7, id, log_id, incarnation, peers, seen, met }
     }
 
     #[test]

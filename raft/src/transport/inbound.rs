@@ -106,6 +106,15 @@ impl Inbound {
         refusals.last = Some((peer, error.to_string()));
     }
 
+    /// Ends the connections of a peer that is one no more.
+    pub(super) fn dismiss(&self, peer: NodeId) {
+        for ((of, _), (_, socket)) in &self.connections().open {
+            if *of == peer {
+                let _gone = socket.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
     /// Takes note of a fresh connection; its number.
     fn meet(&self, stream: &TcpStream) -> io::Result<u64> {
         let mut connections = self.connections();

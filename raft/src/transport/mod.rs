@@ -29,16 +29,17 @@ mod tls;
 mod wire;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
 
 use hardlog::LogId;
 
+pub(crate) use self::handshake::Past;
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
 use self::{handshake::Acquaintance, inbound::Inbound, outbox::Bounds, outbox::Outbox};
@@ -118,6 +119,12 @@ pub struct Settings {
     pub insecure: bool,
 }
 
+impl Settings {
+    fn allows(&self, address: &SocketAddr) -> bool {
+        address.ip().is_loopback() || self.security.is_some() || self.insecure
+    }
+}
+
 /// Connections that this node ended for what they said, since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
@@ -133,6 +140,9 @@ pub(crate) type Deliver = Arc<dyn Fn(Message) -> bool + Send + Sync>;
 
 /// The running transport.
 pub struct Transport {
+    /// With the peers as they are now.
+    settings: Settings,
+    acquaintance: Arc<Acquaintance>,
     outboxes: BTreeMap<(NodeId, Lane), Arc<Outbox>>,
     inbound: Arc<Inbound>,
     threads: Vec<JoinHandle<()>>,
@@ -146,13 +156,20 @@ impl Transport {
     /// `InvalidInput` for an address beyond loopback without [`Settings::security`] or
     /// [`Settings::insecure`]; whatever the system says about the listener or threads.
     pub fn start(settings: &Settings, listener: TcpListener, deliver: Deliver) -> io::Result<Self> {
+        Self::start_after(settings, listener, deliver, Past::default())
+    }
+
+    /// As [`Transport::start`], for a node that remembers its peers.
+    pub(crate) fn start_after(
+        settings: &Settings,
+        listener: TcpListener,
+        deliver: Deliver,
+        past: Past,
+    ) -> io::Result<Self> {
         let local = listener.local_addr()?;
         let others = settings.peers.iter().filter(|(id, _)| **id != settings.id);
-        let beyond = |address: &SocketAddr| !address.ip().is_loopback();
-        if let Some(address) = others.clone().map(|(_, a)| *a).chain([local]).find(beyond)
-            && settings.security.is_none()
-            && !settings.insecure
-        {
+        let mut addresses = others.map(|(_, address)| *address).chain([local]);
+        if let Some(address) = addresses.find(|address| !settings.allows(address)) {
             let why = format!("{address} is not a loopback address, and nothing is encrypted");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
@@ -161,7 +178,9 @@ impl Transport {
             id: settings.id,
             log_id: settings.log_id,
             incarnation: settings.incarnation,
-            known: others.clone().map(|(id, _)| (*id, Mutex::new(None))).collect(),
+            peers: Mutex::default(),
+            seen: Mutex::new(past.seen),
+            met: past.met,
         });
         let inbound = Inbound::new(
             Arc::clone(&acquaintance),
@@ -170,29 +189,74 @@ impl Transport {
             settings.security.clone(),
         );
         let mut transport = Self {
+            settings: Settings { peers: BTreeMap::new(), ..settings.clone() },
+            acquaintance,
             outboxes: BTreeMap::new(),
             inbound: Arc::new(inbound),
             threads: Vec::new(),
             acceptor: None,
         };
-        for (id, address) in others {
-            for lane in Lane::ALL {
-                let outbox = Arc::new(Outbox::new(lane.bounds(settings.outbox_bytes_max)));
-                transport.outboxes.insert((*id, lane), Arc::clone(&outbox));
-                let link = outbound::Link {
-                    acquaintance: Arc::clone(&acquaintance),
-                    peer: *id,
-                    address: *address,
-                    lane,
-                    outbox,
-                    codec: Bincode::new(u64::from(settings.message_bytes_max)),
-                    security: settings.security.clone(),
-                };
-                transport.threads.push(outbound::spawn(link)?);
-            }
-        }
+        transport.set_peers(&settings.peers)?;
         transport.acceptor = Some(inbound::spawn(&transport.inbound, listener)?);
         Ok(transport)
+    }
+
+    /// From now on these are the nodes to talk to, and nobody else. Connections to those that stay
+    /// where they are stay open. A peer at an address that is not allowed is left out.
+    ///
+    /// # Errors
+    /// If there is no thread for a connection.
+    pub fn set_peers(&mut self, peers: &BTreeMap<NodeId, SocketAddr>) -> io::Result<()> {
+        let old = std::mem::take(&mut self.settings.peers);
+        for (id, _) in old.iter().filter(|(id, address)| peers.get(id) != Some(*address)) {
+            self.part_from(*id);
+        }
+        self.threads.retain(|thread| !thread.is_finished());
+        let own = self.settings.id;
+        for (id, address) in peers.iter().filter(|(id, _)| **id != own) {
+            if !self.settings.allows(address) {
+                tracing::error!(peer = id, %address, "beyond loopback, and nothing is encrypted");
+                continue;
+            }
+            self.settings.peers.insert(*id, *address);
+            if old.get(id) != Some(address) {
+                self.acquaintance_peers().insert(*id);
+                self.link(*id, *address)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn acquaintance_peers(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.acquaintance.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn part_from(&mut self, id: NodeId) {
+        self.acquaintance_peers().remove(&id);
+        self.inbound.dismiss(id);
+        for lane in Lane::ALL {
+            if let Some(outbox) = self.outboxes.remove(&(id, lane)) {
+                outbox.close();
+            }
+        }
+    }
+
+    fn link(&mut self, peer: NodeId, address: SocketAddr) -> io::Result<()> {
+        for lane in Lane::ALL {
+            let outbox = Arc::new(Outbox::new(lane.bounds(self.settings.outbox_bytes_max)));
+            self.outboxes.insert((peer, lane), Arc::clone(&outbox));
+            let link = outbound::Link {
+                acquaintance: Arc::clone(&self.acquaintance),
+                peer,
+                address,
+                lane,
+                outbox,
+                codec: Bincode::new(u64::from(self.settings.message_bytes_max)),
+                security: self.settings.security.clone(),
+            };
+            self.threads.push(outbound::spawn(link)?);
+        }
+        Ok(())
     }
 
     /// Hands a message over. Never waits; whether it arrives is not known.

@@ -45,6 +45,15 @@ fn run(link: &Link) {
     let mut buffer = Vec::new();
     let mut retry = RETRY_MIN;
     let mut told = false;
+    // Met early, so that each node remembers every other, though some may never have to talk:
+    // one that comes back without its disk is then known to all.
+    while link.lane == Lane::Control && stream.is_none() && link.outbox.is_idle() {
+        stream = connect(link).ok();
+        if stream.is_none() && !link.outbox.pause(retry) {
+            return;
+        }
+        retry = if stream.is_some() { RETRY_MIN } else { (retry * 2).min(RETRY_MAX) };
+    }
     while let Some(messages) = link.outbox.take() {
         let connected = match stream.take() {
             Some(stream) => Ok(stream),

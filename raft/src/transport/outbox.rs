@@ -71,6 +71,12 @@ impl Outbox {
         Some(std::mem::take(&mut queue.messages))
     }
 
+    /// Nothing waits, and something still may.
+    pub(super) fn is_idle(&self) -> bool {
+        let queue = self.lock();
+        queue.messages.is_empty() && !queue.closed
+    }
+
     /// Waits for `time`, whatever comes in; false once the outbox is closed.
     pub(super) fn pause(&self, time: Duration) -> bool {
         let closed = |queue: &mut Queue| !queue.closed;

@@ -301,3 +301,21 @@ fn a_node_starts_as_its_disk_left_it() {
     net.collect(1);
     assert_eq!(net.wire.pop(), Some(says(1, 3, 5, Body::VoteReply { granted: false })));
 }
+
+#[test]
+fn a_follower_whose_disk_hangs_answers_nobody() {
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    net.hung.push(2);
+    net.propose(1, "x");
+    net.tick(Config::production().disk_ticks_max + 5);
+    net.core(2).leader = None;
+    net.wire.clear();
+    let last = EntryId::new(9, 9);
+    net.core(2).step(says(3, 2, 9, Body::PreVote { last }));
+    net.core(2).step(says(3, 2, 9, Body::Vote { last, transfer: false }));
+    net.core(2).step(says(3, 2, 9, Body::Heartbeat { commit: 0, round: 1 }));
+    net.core(2).want_chunk(3, last, 0);
+    net.collect(2);
+    assert!(net.wire.is_empty(), "{:?}", net.wire);
+}

@@ -92,3 +92,75 @@ fn a_lost_confirmation_is_asked_for_again_with_the_next_heartbeat() {
     net.tick(4);
     assert_eq!(net.node(1).reads.len(), 1);
 }
+
+fn leased() -> Net {
+    let config = Config { lease_drift_percent: Some(10), ..Config::production() };
+    let mut net = Net::new(3, config, 1);
+    net.tick(80);
+    let leader = net.leaders()[0].0;
+    net.propose(leader, "a");
+    net.tick(5);
+    net
+}
+
+#[test]
+fn dissertation_6_4_1_a_lease_answers_reads_without_asking_and_ends_before_an_election_can() {
+    let mut net = leased();
+    let leader = net.leaders()[0].0;
+    net.isolate(leader);
+    net.core(leader).read(1).unwrap();
+    net.collect(leader);
+    assert_eq!(net.node(leader).reads.len(), 1, "a majority answered a moment ago");
+    let term = net.core(leader).term();
+    let mut served = 1;
+    for token in 2..60 {
+        net.tick(1);
+        if net.core(leader).read(token).is_err() {
+            break;
+        }
+        net.collect(leader);
+        let now = net.node(leader).reads.len();
+        let newest = net.leaders().iter().map(|(_, term)| *term).max();
+        assert!(now == served || newest == Some(term), "a read beside a newer leader");
+        served = now;
+    }
+    assert!((8..14).contains(&served), "{served} reads in as many ticks");
+}
+
+#[test]
+fn dissertation_6_4_1_no_lease_without_a_bound_after_lost_time_or_after_handing_over() {
+    let waits = |net: &mut Net, leader| {
+        net.core(leader).read(7).unwrap();
+        net.collect(leader);
+        net.node(leader).reads.is_empty()
+    };
+    let mut net = led();
+    assert!(waits(&mut net, 1), "no bound is configured");
+    let mut net = leased();
+    let leader = net.leaders()[0].0;
+    net.core(leader).time_was_lost();
+    assert!(waits(&mut net, leader), "the thread was held up");
+    let mut net = leased();
+    let leader = net.leaders()[0].0;
+    let heir = 1 + leader % 3;
+    net.core(leader).transfer_leadership(Some(heir)).unwrap();
+    assert!(waits(&mut net, leader), "the other campaigns whoever is heard");
+}
+
+#[test]
+fn dissertation_6_4_1_a_voter_that_restarts_keeps_the_lease_that_it_may_have_given() {
+    let mut net = leased();
+    let leader = net.leaders()[0].0;
+    let (voter, candidate) = (1 + leader % 3, 1 + (leader + 1) % 3);
+    net.crash(voter);
+    let last = hardlog::EntryId::new(9, 9);
+    let ask = |net: &mut Net| {
+        let vote = crate::message::Body::Vote { last, transfer: false };
+        net.core(voter).step(super::net::says(candidate, voter, 9, vote));
+        net.core(voter).term()
+    };
+    assert!(ask(&mut net) < 9, "it may have heard the leader right before");
+    net.isolate(voter);
+    net.tick(15);
+    assert_eq!(ask(&mut net), 9);
+}

@@ -402,3 +402,23 @@ fn a_long_log_goes_out_in_bounded_requests() {
     assert_eq!(net.terms(2).len(), 40);
     assert!(most <= 3 + 1, "{most} requests at once");
 }
+
+#[test]
+fn a_follower_that_lost_what_it_acknowledged_is_sent_it_again_in_the_same_term() {
+    // Its disk dropped an un-proven end, and the leader went on believing its old answers.
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    for command in ["a", "b", "c"] {
+        net.propose(1, command);
+        net.tick(3);
+    }
+    let mut disk = net.node(3).disk.clone();
+    disk.entries.truncate(2);
+    disk.hard_state.commit = 2;
+    net.wire.clear();
+    net.start(3, disk);
+    net.propose(1, "d");
+    net.tick(20);
+    assert_eq!(net.leaders(), [(1, 1)]);
+    assert_eq!(net.core(3).last_id(), net.core(1).last_id());
+}

@@ -187,3 +187,29 @@ fn a_node_does_not_begin_on_entries_that_are_not_durable() {
     start::all_durable(&log).expect("there is room now");
     assert_eq!(log.durable(), log.written());
 }
+
+#[test]
+fn what_may_be_lost_is_acknowledged_once_a_later_term_has_committed_and_not_before() {
+    let (mut rig, leader) = led();
+    let follower = 1 + leader % 3;
+    let lost = |rig: &mut Rig| rig.machine(follower).driver.log().maybe_lost();
+    for i in 0..50 {
+        rig.propose(leader, format!("unsynced {i} {}", "x".repeat(3000)));
+        for message in std::mem::take(&mut rig.wire) {
+            rig.deliver(message);
+        }
+        rig.power_cut(follower, Model::Strict);
+        if lost(&mut rig).is_some() {
+            break;
+        }
+        rig.rounds(5);
+    }
+    assert!(lost(&mut rig).is_some(), "no power cut left doubts");
+    rig.settle("in the same term");
+    assert_eq!(rig.leader(), Some(leader));
+    assert!(lost(&mut rig).is_some(), "this leader may have counted what was lost");
+    rig.kill(leader);
+    rig.settle("in a later term");
+    assert_eq!(lost(&mut rig), None);
+    rig.check();
+}

@@ -157,6 +157,8 @@ impl Rig {
                 busy: Arc::clone(&busy),
                 every_bytes: self.snapshot_every_bytes,
                 since: 0,
+                every_entries: 0,
+                entries: 0,
             },
             configuration: boot.configuration.clone(),
         };

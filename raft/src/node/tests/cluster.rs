@@ -66,6 +66,8 @@ pub(super) struct Cluster {
     nodes: BTreeMap<NodeId, (Node, Journal)>,
     pub(super) config: Config,
     pub(super) snapshot_every_bytes: u64,
+    /// Nodes that were started to be added.
+    joined: Vec<NodeId>,
 }
 
 impl Cluster {
@@ -80,7 +82,7 @@ impl Cluster {
         let peers = listeners.iter().map(|(id, l)| (*id, address(l))).collect();
         let dir = tempfile::tempdir().unwrap();
         let nodes = BTreeMap::new();
-        let mut cluster = Self { dir, peers, nodes, config, snapshot_every_bytes };
+        let mut cluster = Self { dir, peers, nodes, config, snapshot_every_bytes, joined: vec![] };
         for (id, listener) in listeners {
             cluster.revive_on(id, Some(listener)).unwrap();
         }
@@ -97,13 +99,20 @@ impl Cluster {
             cluster: 7,
             peers: self.peers.clone(),
             dir: self.dir(id),
-            raft: self.config.clone(),
+            raft: Config { joining: self.joined.contains(&id), ..self.config.clone() },
             log: Options::new().create_if_missing(true).segment_size(1 << 20),
             snapshot_every_bytes: self.snapshot_every_bytes,
             keep_behind: 0,
             listener: None,
             security: None,
         }
+    }
+
+    /// Starts a node that waits to be added.
+    pub(super) fn join(&mut self, id: NodeId, listener: TcpListener) {
+        self.joined.push(id);
+        self.peers.insert(id, listener.local_addr().unwrap());
+        self.revive_on(id, Some(listener)).unwrap();
     }
 
     pub(super) fn revive(&mut self, id: NodeId) {
