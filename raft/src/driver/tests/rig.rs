@@ -17,13 +17,13 @@ use hardlog::{
     fs::sim::{Model, Rng, SimFs},
 };
 
-use super::super::{Driver, Output, Parts};
+use super::super::{Driver, Output, Parts, orders::Order};
 use crate::{
     Command, Config, Error, FrozenSnapshot, ProposeError, RoleName, StateMachine,
     applier::{self, Applier, Photographer, Picture},
     boot::Boot,
     call::Call,
-    core::{Core, Identity, Membership},
+    core::{Change, Core, Identity, Membership},
     courier::Courier,
     identity,
     inbox::Inbox,
@@ -247,6 +247,30 @@ impl Rig {
             machine.driver.propose(&data, call);
             self.pump(id);
         }
+    }
+
+    /// Whether the change was taken.
+    pub(super) fn change(&mut self, id: NodeId, change: &Change) -> bool {
+        let machine = self.machine(id);
+        let before = machine.core().last_id();
+        if machine.failed.is_none() {
+            let call = Call::new(&Arc::new(AtomicUsize::new(0)), |_| {});
+            let order = Order::Change(change.clone(), call);
+            machine.driver.order(order, &mut Output::default());
+        }
+        let taken = self.machine(id).core().last_id() != before;
+        self.pump(id);
+        taken
+    }
+
+    /// Whether the transfer was begun.
+    pub(super) fn transfer(&mut self, id: NodeId, to: NodeId) -> bool {
+        let call = Call::new(&Arc::new(AtomicUsize::new(0)), |_| {});
+        let machine = self.machine(id);
+        machine.driver.order(Order::Transfer(Some(to), call), &mut Output::default());
+        let begun = machine.core().transferring() == Some(to);
+        self.pump(id);
+        begun
     }
 
     /// A round of everything, without faults.
