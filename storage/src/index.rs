@@ -65,6 +65,8 @@ pub(crate) struct Stretch<'a> {
     pub(crate) end: Option<u32>,
     /// One past the last index that counts here.
     pub(crate) next: Index,
+    /// Nothing of this segment changes any more.
+    pub(crate) sealed: bool,
 }
 
 /// The rows of a segment: fixed once it is sealed, shared and growing while it is active.
@@ -263,20 +265,44 @@ impl Map {
 
     /// The stretch that holds `index`, which lies in the window `..next`.
     pub(crate) fn find(&self, index: Index, next: Index) -> Option<Stretch<'_>> {
-        let (span, hi) = if self.active_used && index >= self.active.lo {
-            (&self.active, next)
-        } else {
-            let at = self.sealed.partition_point(|span| span.lo <= index).checked_sub(1)?;
-            let span = self.sealed.get(at).filter(|span| index < span.hi)?;
-            (span, span.hi)
-        };
+        let sealed = !self.in_active(index);
+        let span = if sealed { self.sealed_span(index)? } else { &self.active };
+        let hi = if sealed { span.hi } else { next };
         let (row, after) = span.rows.find(index)?;
         Some(Stretch {
             segment: &span.segment,
             row,
             end: after.map(|row| row.offset),
             next: after.map_or(hi, |row| row.first.min(hi)),
+            sealed,
         })
+    }
+
+    /// The sealed segment that holds `index`, which lies in the window, if it is one.
+    pub(crate) fn sealed_at(&self, index: Index) -> Option<&Arc<Segment>> {
+        if self.in_active(index) {
+            return None;
+        }
+        self.sealed_span(index).map(|span| &span.segment)
+    }
+
+    fn in_active(&self, index: Index) -> bool {
+        self.active_used && index >= self.active.lo
+    }
+
+    fn sealed_span(&self, index: Index) -> Option<&Span> {
+        let at = self.sealed.partition_point(|span| span.lo <= index).checked_sub(1)?;
+        self.sealed.get(at).filter(|span| index < span.hi)
+    }
+
+    /// The first index from `index` on whose bytes were refilled; `Index::MAX` where there is none.
+    pub(crate) fn next_refill(&self, index: Index) -> Index {
+        self.refills.range(index..).next().map_or(Index::MAX, |(&index, _)| index)
+    }
+
+    /// Whether the bytes of `index` were refilled.
+    pub(crate) fn is_refilled(&self, index: Index) -> bool {
+        self.refills.contains_key(&index)
     }
 
     /// Where the bytes of a refilled entry lie.

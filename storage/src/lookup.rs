@@ -2,17 +2,15 @@
 //!
 //! Above: `reader`. Below: `batch`. Pure. The hops trust nothing but their bounds: lengths that lead
 //! astray end in [`Found::Lost`], never in a wrong entry, since the head that names the entry is
-//! checked (heads up to 4 KiB whenever they are looked at) and so is the payload (always).
+//! checked (heads up to 16 KiB whenever they are looked at) and so is the payload (always).
 
 use crate::{
-    batch::{HEAD_LEN, Head, Run, SECTION_LEN, Section, Sections, marker_at},
+    batch::{HEAD_LEN, Head, Run, Section, Sections, marker_at},
     entry::{EntryId, Index},
 };
 
 /// Heads longer than this are checked once, when the segment is read whole, not on every read.
-const CHECKED_HEAD_MAX: usize = 4096;
-/// Bytes of an Entries section in front of its table.
-const RUN_LEN: usize = 32;
+const CHECKED_HEAD_MAX: usize = 16 << 10;
 
 /// A piece of a segment file.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +29,7 @@ pub(crate) struct RunAt<'a> {
     pub(crate) batch: u64,
     /// End of the batch.
     pub(crate) end: u64,
-    /// Whether the run is all that the batch holds, and its head was checked.
+    /// Whether the batch holds no other entries, and its head was checked.
     pub(crate) alone: bool,
     /// Where the run's table begins, counted from the start of the batch.
     pub(crate) table: usize,
@@ -94,13 +92,12 @@ pub(crate) fn find(piece: Piece<'_>, mut offset: u64, index: Index) -> Found<'_>
         let Some(bytes) = rest.get(..head.head_len()) else {
             return Found::More { offset, len: head.head_len() };
         };
-        if let Some((run, left)) = run_with(&head, bytes, index) {
+        if let Some((run, left, only)) = run_with(&head, bytes, index) {
             let known = head.head_len() > CHECKED_HEAD_MAX || head.check(bytes, piece.salt, offset);
             let end = offset + head.len() as u64;
             let table = head.head_len() - left - run.table().len();
             let after = if left == 0 { end } else { offset };
-            let begins = table == HEAD_LEN + SECTION_LEN + RUN_LEN;
-            let alone = begins && left == 0 && head.head_len() <= CHECKED_HEAD_MAX;
+            let alone = only && head.head_len() <= CHECKED_HEAD_MAX;
             return if known {
                 Found::Run(RunAt { run, batch: offset, end, alone, table, after })
             } else {
@@ -117,19 +114,22 @@ fn tail(piece: Piece<'_>, offset: u64, len: usize) -> Option<&[u8]> {
 }
 
 /// The last run of a batch that holds `index`: a batch may drop what it brought itself. And how many
-/// bytes of sections follow it.
-fn run_with<'a>(head: &Head, bytes: &'a [u8], index: Index) -> Option<(Run<'a>, usize)> {
-    let mut found = None;
+/// bytes of sections follow it, and whether it is the batch's only run.
+fn run_with<'a>(head: &Head, bytes: &'a [u8], index: Index) -> Option<(Run<'a>, usize, bool)> {
+    let (mut found, mut runs) = (None, 0);
     let mut sections = Sections::of(head, bytes);
     while let Some(section) = sections.next() {
         match section.ok()? {
-            Section::Entries(run) if run.first.index <= index && index <= run.last() => {
-                found = Some((run, sections.left()));
+            Section::Entries(run) => {
+                runs += 1;
+                if run.first.index <= index && index <= run.last() {
+                    found = Some((run, sections.left()));
+                }
             }
             _ => {}
         }
     }
-    found
+    found.map(|(run, left)| (run, left, runs == 1))
 }
 
 /// Id, place and CRC of the bytes that refill `index` in the batch at `offset`.

@@ -92,7 +92,7 @@ impl Options {
         /// Bytes that may be written and not yet synced before `write` waits; 32 MiB by default.
         write_window: u64,
         /// Bytes of recent batches kept in memory for readers; 16 MiB by default. Half as much
-        /// again may be taken by heads of older batches that are read by position.
+        /// again may be taken by the places of older entries that were read one by one.
         recent_max: u64,
         /// Index at which a new log begins; 1 by default, 0 is legal. Only `create` looks at it.
         first_index: u64,

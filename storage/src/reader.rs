@@ -18,11 +18,11 @@ use crate::{
     error::{Damage, Error, Evidence, Reason, Result},
     fs::read_full,
     hard_state::HardState,
-    heads::Table,
     index::Stretch,
     lookup::{Found, Payload, Piece, RunAt, find, find_refill},
     metrics,
     options::OnDamage,
+    places::Place,
     segment::Segment,
     wal::{Version, Wal},
 };
@@ -31,8 +31,8 @@ pub use entries::Entries;
 
 /// First read of a positioned `at`: a row of small batches, or the head of a large one.
 const PROBE: usize = 8 << 10;
-/// One in so many reads of a map keeps the batch's table.
-const KEPT_OF_MAP: u64 = 4;
+/// Of a large batch, so many entries around the one that is read are noted.
+const NOTED: u64 = 64;
 /// Reads of an iterator, and what a read may always take.
 const STRIDE: usize = 256 << 10;
 /// What an entry counts besides its payload in [`LogReader::live_bytes`]: index and term.
@@ -119,6 +119,9 @@ impl LogReader {
     /// # Errors
     /// `Trimmed`, `BeyondEnd`; `Faulty` or `Corrupt` where the bytes are damaged; `Io`.
     pub fn at(&self, index: Index) -> Result<Entry> {
+        if let Some(entry) = self.wal.read_known(index) {
+            return Ok(entry);
+        }
         let version = self.wal.version();
         inside(&version, index)?;
         self.wal.read(&version, index)
@@ -239,7 +242,44 @@ fn slice(bytes: &Bytes, base: u64, place: &Range<u64>) -> Option<Bytes> {
     (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
 }
 
+/// Where the bytes of an entry are.
+enum Source {
+    Mapped(Bytes),
+    File(Arc<Segment>, Place),
+}
+
 impl Wal {
+    /// The entry at `index`, if it is known where it lies and its bytes check. Whatever is not right
+    /// is left to [`Self::read`], which finds out what it is.
+    fn read_known(&self, index: Index) -> Option<Entry> {
+        let (id, crc, source) = {
+            // No copy of the version is taken: nothing in here waits for anything.
+            let version = self.published();
+            if index < version.state.first || index >= version.state.next {
+                return None;
+            }
+            let segment =
+                version.map.sealed_at(index).filter(|_| !version.map.is_refilled(index))?;
+            let place = self.places.get(segment.id(), index)?;
+            let range = place.start as usize..place.start as usize + place.len as usize;
+            let source = match segment.mapped() {
+                Some(map) if range.end <= map.len() => Source::Mapped(map.slice(range)),
+                _ => Source::File(Arc::clone(segment), place),
+            };
+            (version.map.id(index)?, place.crc, source)
+        };
+        let payload = match source {
+            Source::Mapped(bytes) => bytes,
+            Source::File(segment, place) => {
+                let mut bytes = vec![0; place.len as usize];
+                let read = read_full(&*segment.file, &mut bytes, u64::from(place.start)).ok()?;
+                bytes.truncate(read);
+                bytes.into()
+            }
+        };
+        (crc32fast::hash(&payload) == crc).then_some(Entry { id, payload })
+    }
+
     /// The entry at `index` of the window of `version`.
     fn read(&self, version: &Version, index: Index) -> Result<Entry> {
         if let Some((segment, offset)) = version.map.refilled(index) {
@@ -254,9 +294,6 @@ impl Wal {
                 Some(bytes) => self.checked(segment, &payload, bytes),
                 None => self.read_payload(segment, &payload),
             };
-        }
-        if let Some(payload) = self.in_heads(&stretch, index) {
-            return self.read_payload(segment, &payload);
         }
         let (region, payload) = self.on_disk(segment, &stretch, index)?;
         match region.slice(&payload.place) {
@@ -289,28 +326,11 @@ impl Wal {
     }
 
     fn in_map(&self, map: &[u8], stretch: &Stretch<'_>, index: Index) -> Option<Payload> {
-        if let Some(payload) = self.in_heads(stretch, index) {
-            return Some(payload);
-        }
         let offset = u64::from(stretch.row.offset);
-        let Found::Run(run) = find(piece(map, 0, stretch.segment), offset, index) else {
-            return None;
-        };
-        // Not each: where reads are spread over more than the tables can hold, keeping costs more
-        // than it brings; where they are not, a batch's turn soon comes.
-        if index.is_multiple_of(KEPT_OF_MAP) {
-            self.keep_head(stretch, &run);
-        }
+        let piece = piece(map, 0, stretch.segment);
+        let Found::Run(run) = find(piece, offset, index) else { return None };
+        self.note(piece, stretch, &run, index);
         Some(run.payload(index))
-    }
-
-    /// From the table of a large batch that was read and checked before: spares a read.
-    fn in_heads(&self, stretch: &Stretch<'_>, index: Index) -> Option<Payload> {
-        if span(stretch) <= PROBE {
-            return None;
-        }
-        let key = (stretch.segment.id(), u64::from(stretch.row.offset));
-        self.heads.payload(key, index)
     }
 
     /// By position: one read for small batches, two for large ones.
@@ -326,7 +346,7 @@ impl Wal {
             let region = self.region(segment, offset, len)?;
             match find(region.piece(segment), offset, index) {
                 Found::Run(run) => {
-                    self.keep_head(stretch, &run);
+                    self.note(region.piece(segment), stretch, &run, index);
                     let payload = run.payload(index);
                     return Ok((region, payload));
                 }
@@ -340,11 +360,39 @@ impl Wal {
         }
     }
 
-    /// Keeps the table of a large batch that begins a row.
-    fn keep_head(&self, stretch: &Stretch<'_>, run: &RunAt<'_>) {
-        if span(stretch) > PROBE && run.alone && run.batch == u64::from(stretch.row.offset) {
-            self.heads.put((stretch.segment.id(), run.batch), Table::of(run));
+    /// Notes where entries lie: of a large batch those around `index`, of small ones all of the row.
+    fn note(&self, piece: Piece<'_>, stretch: &Stretch<'_>, run: &RunAt<'_>, index: Index) {
+        if !stretch.sealed {
+            return;
         }
+        if span(stretch) > PROBE {
+            let first = (index / NOTED * NOTED).max(stretch.row.first);
+            return self.note_run(stretch, run, first..(first | (NOTED - 1)).saturating_add(1));
+        }
+        let (mut offset, mut next) = (u64::from(stretch.row.offset), stretch.row.first);
+        while next < stretch.next {
+            let Found::Run(run) = find(piece, offset, next) else { return };
+            if !run.alone || run.run.first.index != next {
+                return;
+            }
+            self.note_run(stretch, &run, next..Index::MAX);
+            (offset, next) = (run.after, run.run.last() + 1);
+        }
+    }
+
+    /// Notes those entries of a run that lie within `wanted` and count here.
+    fn note_run(&self, stretch: &Stretch<'_>, run: &RunAt<'_>, wanted: Range<Index>) {
+        let first = run.run.first.index.max(wanted.start);
+        let end = (run.run.last() + 1).min(wanted.end).min(stretch.next);
+        if !run.alone {
+            return;
+        }
+        let places = (first..end).map_while(|index| {
+            let Payload { place, crc, .. } = run.payload(index);
+            let len = u32::try_from(place.end - place.start).ok()?;
+            Some((index, Place { start: u32::try_from(place.start).ok()?, len, crc }))
+        });
+        self.places.put(stretch.segment.id(), places);
     }
 
     fn region(&self, segment: &Segment, base: u64, len: usize) -> Result<Region> {

@@ -16,7 +16,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use bytes::Bytes;
@@ -26,12 +26,12 @@ use crate::{
     entry::LogId,
     error::{Error, Result},
     fs::{Fs, SyncPoint},
-    heads::Heads,
     index::{Map, Summary, file::Identity},
     keeper::{SPARE_STEP, Wake},
     meaning::{Step, place, plan, resolve_trims, steps_of_ops},
     metrics,
     options::Options,
+    places::Places,
     recent::{Kept, Recent},
     segment::Segment,
     snapshot::SnapshotStore,
@@ -117,8 +117,8 @@ pub(crate) struct Wal {
     writer: Mutex<Writer>,
     published: RwLock<Arc<Version>>,
     recent: Mutex<Recent>,
-    /// Heads of large batches, for reads by position.
-    pub(crate) heads: Heads,
+    /// Where entries of sealed segments lie that were read before.
+    pub(crate) places: Places,
     pub(crate) watermark: Watermark,
     pub(crate) wake: Wake,
     pub(crate) scrub_wake: Wake,
@@ -147,7 +147,7 @@ impl Wal {
     ) -> Self {
         let snapshots = SnapshotStore::new(Arc::clone(&fs), log_id, &options);
         let published = RwLock::new(Arc::clone(&writer.version));
-        let heads = Heads::new(usize::try_from(options.recent_max / 2).unwrap_or(usize::MAX));
+        let places = Places::new(usize::try_from(options.recent_max / 2).unwrap_or(usize::MAX));
         Self {
             snapshots,
             watermark: Watermark::new(writer.durable_seq),
@@ -158,7 +158,7 @@ impl Wal {
             writer: Mutex::new(writer),
             published,
             recent: Mutex::new(recent),
-            heads,
+            places,
             wake: Wake::default(),
             scrub_wake: Wake::default(),
             callbacks: Once::new(),
@@ -179,7 +179,12 @@ impl Wal {
 
     /// The newest version.
     pub(crate) fn version(&self) -> Arc<Version> {
-        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.published())
+    }
+
+    /// The newest version, for a look that waits for nothing: publishing waits meanwhile.
+    pub(crate) fn published(&self) -> RwLockReadGuard<'_, Arc<Version>> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn publish(&self, version: &Arc<Version>) {
