@@ -119,14 +119,10 @@ fn run_with<'a>(head: &Head, bytes: &'a [u8], index: Index) -> Option<(Run<'a>, 
     let (mut found, mut runs) = (None, 0);
     let mut sections = Sections::of(head, bytes);
     while let Some(section) = sections.next() {
-        match section.ok()? {
-            Section::Entries(run) => {
-                runs += 1;
-                if run.first.index <= index && index <= run.last() {
-                    found = Some((run, sections.left()));
-                }
-            }
-            _ => {}
+        let Section::Entries(run) = section.ok()? else { continue };
+        runs += 1;
+        if run.first.index <= index && index <= run.last() {
+            found = Some((run, sections.left()));
         }
     }
     found.map(|(run, left)| (run, left, runs == 1))

@@ -52,7 +52,7 @@ struct Line {
     segment: AtomicU32,
     /// Index / 4.
     group: AtomicU64,
-    cells: [Cell; OF_LINE as usize],
+    cells: [Cell; 4],
 }
 
 #[derive(Debug, Default)]

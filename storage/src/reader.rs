@@ -460,3 +460,6 @@ impl Wal {
 fn span(stretch: &Stretch<'_>) -> usize {
     stretch.end.map_or(usize::MAX, |end| (end - stretch.row.offset) as usize)
 }
+
+#[cfg(test)]
+mod tests;
