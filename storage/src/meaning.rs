@@ -91,6 +91,14 @@ pub(crate) fn steps_of_batch(head: &Head, bytes: &[u8]) -> Result<Vec<Step>, Fla
     Ok(steps)
 }
 
+/// The run of entries in `bytes`, as for [`steps_of_batch`], if the batch is nothing else.
+pub(crate) fn run_of_batch(head: &Head, bytes: &[u8]) -> Option<Appended> {
+    let mut sections = Sections::of(head, bytes);
+    let Some(Ok(Section::Entries(run))) = sections.next() else { return None };
+    let (first, count) = (run.first, u64::from(run.count));
+    sections.next().is_none().then(|| Appended { first, count, bytes: run.payload_bytes() })
+}
+
 /// The state that a State batch holds; None if its first section is none.
 ///
 /// # Errors
@@ -170,13 +178,7 @@ impl<F: Fn(Index) -> Option<EntryId>> Planner<F> {
     }
 
     fn entries(&mut self, run: &Appended) -> Result<Change> {
-        let (found, expected) = (run.first.index, self.state.next);
-        if found != expected {
-            return misfit(Misfit::Gap { found, expected });
-        }
-        if INDEX_MAX.checked_sub(found).is_none_or(|room| room < run.count - 1) {
-            return misfit(Misfit::IndexSpace);
-        }
+        goes_on(&self.state, run)?;
         let before = self.state.last_term();
         if self.strict && run.first.term < before {
             return misfit(Misfit::TermWentBack { before, found: run.first.term });
@@ -257,6 +259,35 @@ impl<F: Fn(Index) -> Option<EntryId>> Planner<F> {
         }
         misfit(Misfit::NotFaulty(id.index))
     }
+}
+
+/// Whether the entries of `run` may stand behind those of `state`.
+fn goes_on(state: &LogState, run: &Appended) -> Result<()> {
+    let (found, expected) = (run.first.index, state.next);
+    if found != expected {
+        return misfit(Misfit::Gap { found, expected });
+    }
+    if INDEX_MAX.checked_sub(found).is_none_or(|room| room < run.count - 1) {
+        return misfit(Misfit::IndexSpace);
+    }
+    Ok(())
+}
+
+/// [`plan`], as for what stands on disk, and [`place`] of a batch at `offset` that is one run of
+/// entries: recovery meets some hundred thousand of them.
+///
+/// # Errors
+/// As [`plan`]; nothing was changed then.
+pub(crate) fn append(
+    state: &mut LogState,
+    map: &mut Map,
+    run: &Appended,
+    offset: u64,
+) -> Result<()> {
+    goes_on(state, run)?;
+    map.append(run, offset);
+    state.apply(&Change::Appended(run.last()));
+    Ok(())
 }
 
 fn misfit<T>(misfit: Misfit) -> Result<T> {

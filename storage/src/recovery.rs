@@ -11,6 +11,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod evidence;
+pub(crate) mod items;
 pub(crate) mod outline;
 
 use std::{any::Any, collections::BTreeSet, sync::Arc, time::Instant};
@@ -265,11 +266,11 @@ fn diagnose(fs: &dyn Fs, options: &Options) -> Result<Diagnosis> {
         return Err(damage(&path, identity.end, Reason::MissingSegment, evidence));
     }
     let outline = read_segment((&*file, &path), &header, len, None)?;
-    let links = walk(fs, &header, &outline)?;
+    let mut links = walk(fs, &header, &outline)?;
 
     let named = (outline.state.next, outline.state.is_empty());
     let top = Arc::new(Segment::new(header, (file, path), named, len));
-    let replayed = replay_all(&top, &links, &outline)?;
+    let replayed = replay_all(&top, &mut links, &outline)?;
     let Replayed { base, mut newest, again } = replayed;
     newest.state.maybe_lost = maybe_lost(&newest.state, &outline);
     outline.promises.give(&mut newest.state);
@@ -286,7 +287,7 @@ fn diagnose(fs: &dyn Fs, options: &Options) -> Result<Diagnosis> {
     judge_payloads(options, &newest, (&top, &outline.bad), &links, &mut report)?;
     let idle = outline.row == Some(Row::Zeros)
         && outline.verdict == Verdict::CleanEnd
-        && outline.items.last().is_some_and(|item| item.end <= header.born_end)
+        && outline.items.end() <= header.born_end
         && outline.items.len() == 2;
     let (log_id, x) = (header.log_id, outline.x);
     Ok(Diagnosis { top, log_id, links, inventory, base, newest, x, again, idle, report })
@@ -312,21 +313,24 @@ struct Replayed {
 }
 
 /// Applies the batches of the last segment to what its State and the sealed segments say.
-fn replay_all(top: &Arc<Segment>, links: &[Link], outline: &Outline) -> Result<Replayed> {
-    let parts = links.iter().rev().map(|l| (Arc::clone(&l.segment), l.summary.clone())).collect();
+fn replay_all(top: &Arc<Segment>, links: &mut [Link], outline: &Outline) -> Result<Replayed> {
+    // Only a link that was scanned needs its summary again, for its index file.
+    let summary = |link: &mut Link| {
+        if link.scanned { link.summary.clone() } else { std::mem::take(&mut link.summary) }
+    };
+    let parts = links.iter_mut().rev().map(|l| (Arc::clone(&l.segment), summary(l))).collect();
     let map = Map::from_sealed(parts, Arc::clone(top));
-    let seq = outline.items.first().map_or(0, |item| item.seq);
-    let mut version = Version { state: outline.state.clone(), map, seq };
+    let mut version = Version { state: outline.state.clone(), map, seq: 0 };
     let p = outline.proven(top.header.born_end);
-    let (proven, rest) = outline.items.split_at(p + 1);
-    for item in proven {
-        replay(&mut version, item, &top.path)?;
+    let (mut items, mut end) = (outline.items.iter(), outline.x);
+    for item in items.by_ref().take(p + 1) {
+        replay(&mut version, &item, &top.path)?;
+        end = item.end;
     }
-    let end = proven.last().map_or(outline.x, |item| item.end);
     let base = Base { end, version: Arc::new(version.clone()) };
     let mut again = Vec::new();
-    for item in rest.iter().filter(|item| item.steps.is_some()) {
-        replay(&mut version, item, &top.path)?;
+    for item in items.filter(|item| item.steps.is_some()) {
+        replay(&mut version, &item, &top.path)?;
         let len = usize::try_from(item.end - item.offset).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len];
         let read = read_full(&*top.file, &mut bytes, item.offset)

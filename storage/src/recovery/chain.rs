@@ -18,7 +18,7 @@ use crate::{
         file::{FIXED, Identity, can_be, decode as decode_index},
     },
     layout::{SegmentId, index_name, segment_name},
-    meaning::{Step, place, plan, state_of_batch},
+    meaning::{Step, append, place, plan, state_of_batch},
     recovery::outline::{BadBatch, Item, Outline, Steps, damage, read_segment},
     scan::{Source, head_at},
     segment::{Segment, segment_path},
@@ -81,15 +81,15 @@ fn bad_header(path: &Path, bad: BadHeader) -> Error {
 /// What the active segment says of the window: its first index now, and the lowest cut it makes.
 pub(crate) fn window_of(outline: &Outline) -> (Index, Option<Index>) {
     let (mut first, mut cut) = (outline.state.first, None);
-    let many = outline.items.iter().filter_map(|item| match &item.steps {
+    let many = outline.items.iter().filter_map(|item| match item.steps {
         Some(Steps::Many(steps)) => Some(steps),
         Some(Steps::Run(_)) | None => None,
     });
     for step in many.flatten() {
         match step {
-            Step::Trim(to, _) => first = *to,
-            Step::Reset(to, _) => (first, cut) = (*to, Some(0)),
-            Step::Truncate(from) => cut = Some(cut.map_or(*from, |c: Index| c.min(*from))),
+            Step::Trim(to, _) => first = to,
+            Step::Reset(to, _) => (first, cut) = (to, Some(0)),
+            Step::Truncate(from) => cut = Some(cut.map_or(from, |c: Index| c.min(from))),
             _ => {}
         }
     }
@@ -205,8 +205,8 @@ fn scan(
     let named = (state.next, state.is_empty());
     let alone = Segment::new(*header, (Arc::clone(file), path.to_path_buf()), named, 0);
     let mut version = Version { state: state.clone(), map: Map::new(Arc::new(alone)), seq: 0 };
-    for item in &outline.items {
-        replay(&mut version, item, path)?;
+    for item in outline.items.iter() {
+        replay(&mut version, &item, path)?;
     }
     let next = version.state.next;
     Ok((state, version.map.active_summary(next), outline.bad))
@@ -218,14 +218,19 @@ fn scan(
 /// `Corrupt` where a valid batch does not fit what came before.
 pub(crate) fn replay(version: &mut Version, item: &Item, path: &Path) -> Result<()> {
     version.seq = item.seq;
-    let Some(steps) = &item.steps else { return Ok(()) };
-    let steps = steps.to_vec();
-    let ids = |index| version.map.id(index);
-    let state = plan(&version.state, &steps, false, ids).map_err(|e| {
+    let misfit = |e| {
         tracing::error!(error = %e, offset = item.offset, "a valid batch does not fit");
         damage(path, item.offset, Reason::Entries, Evidence::Chain)
-    })?;
-    place(&mut version.map, &version.state, &steps, item.offset);
-    version.state = state;
+    };
+    let Version { state, map, .. } = version;
+    match &item.steps {
+        None => {}
+        Some(Steps::Run(run)) => append(state, map, run, item.offset).map_err(misfit)?,
+        Some(Steps::Many(steps)) => {
+            let after = plan(state, steps, false, |index| map.id(index)).map_err(misfit)?;
+            place(map, state, steps, item.offset);
+            *state = after;
+        }
+    }
     Ok(())
 }

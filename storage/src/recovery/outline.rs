@@ -5,14 +5,17 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    batch::{Class, Flaw, Head, Section, Sections},
+    batch::{Class, Flaw, Head, PAGE, Section, Sections},
     entry::{EntryId, Index},
     error::{Damage, Error, Evidence, Reason, Result},
     fs::File,
     header::{BATCHES_AT, Header},
     index::Appended,
-    meaning::{Step, state_of_batch, steps_of_batch},
-    recovery::evidence::{Judged, Place, Suspect},
+    meaning::{Step, run_of_batch, state_of_batch, steps_of_batch},
+    recovery::{
+        evidence::{Judged, Place, Suspect},
+        items::Items,
+    },
     scan::{HeadAt, Scan, Step as Scanned, Stop},
     state::{LogState, Slot},
     verdict::{Row, Verdict},
@@ -30,13 +33,6 @@ impl Steps {
         match steps.as_slice() {
             [Step::Entries(run)] => Self::Run(*run),
             _ => Self::Many(steps),
-        }
-    }
-
-    pub(crate) fn to_vec(&self) -> Vec<Step> {
-        match self {
-            Self::Run(run) => vec![Step::Entries(*run)],
-            Self::Many(steps) => steps.clone(),
         }
     }
 }
@@ -116,7 +112,7 @@ pub(crate) struct BadBatch {
 pub(crate) struct Outline {
     pub(crate) state: LogState,
     /// State first.
-    pub(crate) items: Vec<Item>,
+    pub(crate) items: Items,
     pub(crate) x: u64,
     pub(crate) row: Option<Row>,
     pub(crate) verdict: Verdict,
@@ -133,7 +129,7 @@ pub(crate) struct Outline {
 impl Outline {
     /// Sequence of the last batch before X.
     pub(crate) fn last_seq(&self) -> u64 {
-        self.items.last().map_or(0, |item| item.seq)
+        self.items.last_seq()
     }
 
     /// Which items are proven durable and end at or before the page of the first that is not:
@@ -141,10 +137,22 @@ impl Outline {
     pub(crate) fn proven(&self, born_end: u64) -> usize {
         let is_proven =
             |item: &Item| item.end <= born_end || (item.seq <= self.durable && !item.marker);
-        let n = self.items.iter().rposition(is_proven).unwrap_or(0) + 1;
-        let unproven = self.items.get(n).map_or(self.x, |item| item.offset);
-        let floor = unproven / crate::batch::PAGE * crate::batch::PAGE;
-        self.items[..n].iter().rposition(|item| item.end <= floor).unwrap_or(0)
+        // The first item behind the last that is proven; X where that is the very last.
+        let (mut unproven, mut before) = (self.x, true);
+        for (at, item) in self.items.iter().enumerate() {
+            // State always is.
+            let proven = at == 0 || is_proven(&item);
+            if !proven && before {
+                unproven = item.offset;
+            } else if proven {
+                unproven = self.x;
+            }
+            before = proven;
+        }
+        let floor = unproven / PAGE * PAGE;
+        let whole = self.items.iter().take_while(|item| item.offset < unproven);
+        let ends = whole.enumerate().filter(|(_, item)| item.end <= floor);
+        ends.last().map_or(0, |(at, _)| at)
     }
 }
 
@@ -225,8 +233,13 @@ impl Reading<'_> {
         if at.state {
             return Err(self.broken(at.offset, Reason::Meaning));
         }
-        let steps = steps_of_batch(&at.head, bytes).map_err(meaning)?;
-        self.add(at, steps);
+        match run_of_batch(&at.head, bytes) {
+            Some(run) if !at.head.is_marker() => self.add_run(at, run),
+            _ => {
+                let steps = steps_of_batch(&at.head, bytes).map_err(meaning)?;
+                self.add(at, steps);
+            }
+        }
         Ok(())
     }
 
@@ -236,9 +249,11 @@ impl Reading<'_> {
         let item =
             Item { offset: at.offset, end: at.end(), seq: at.head.seq, marker: false, steps: None };
         self.vow = true;
+        let mut items = Items::default();
+        items.push(item);
         self.outline = Some(Outline {
             state,
-            items: vec![item],
+            items,
             x: at.end(),
             row: None,
             verdict: Verdict::CleanEnd,
@@ -247,6 +262,20 @@ impl Reading<'_> {
             dropped: 0,
             promises,
             bad: Vec::new(),
+        });
+    }
+
+    /// As [`Self::add`] of a batch that is one run and nothing else: most are.
+    fn add_run(&mut self, at: HeadAt, run: Appended) {
+        let Some(outline) = &mut self.outline else { return };
+        self.vow = false;
+        outline.durable = outline.durable.max(at.head.durable);
+        outline.items.push(Item {
+            offset: at.offset,
+            end: at.end(),
+            seq: at.head.seq,
+            marker: false,
+            steps: Some(Steps::Run(run)),
         });
     }
 

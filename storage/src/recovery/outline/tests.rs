@@ -94,7 +94,7 @@ fn row_2_excuses_missing_markers() {
     tape.zero(marker, behind);
     let outline = read(&tape, Some(p)).expect("only a marker is missing");
     assert_eq!((outline.x, outline.verdict), (p, Verdict::MarkersMissing));
-    assert_eq!(outline.items.last().map(|item| item.offset), Some(last));
+    assert_eq!(outline.items.iter().last().map(|item| item.offset), Some(last));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn row_3_excuses_missing_markers_that_a_later_batch_proves() {
     tape.zero(marker, behind);
     let outline = open(&tape);
     assert_eq!((outline.x, outline.verdict), (tape.at, Verdict::CleanEnd));
-    assert_eq!(outline.items.last().map(|item| item.offset), Some(last));
+    assert_eq!(outline.items.iter().last().map(|item| item.offset), Some(last));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_valid_batch_that_no_version_writes_is_refused() {
 fn p_is_the_end_of_what_is_proven_before_the_page_of_the_first_unproven_byte() {
     let p_of = |tape: &Tape| {
         let outline = open(tape);
-        outline.items[outline.proven(tape.header.born_end)].end
+        outline.items.iter().nth(outline.proven(tape.header.born_end)).expect("one").end
     };
     // Nothing is proven but what the file was born with: State, and its marker if it ends in time.
     let mut tape = Tape::fresh();
@@ -302,6 +302,6 @@ fn marker_free_state_end() -> u64 {
 /// From the end of the last batch to the marker whose end is `end`.
 fn before_last_gap(tape: &Tape, end: u64) -> u64 {
     let outline = open(tape);
-    let batch = outline.items.iter().rev().find(|item| !item.marker).expect("one");
+    let batch = outline.items.iter().filter(|item| !item.marker).last().expect("one");
     end - 88 - batch.end
 }
