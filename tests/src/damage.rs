@@ -250,6 +250,13 @@ impl Specimen {
         self.contents[file][block..].iter().take(BLOCK).all(|byte| *byte == 0)
     }
 
+    /// Where `needle` stands in a file.
+    #[must_use]
+    pub fn find(&self, file: usize, needle: &[u8]) -> Option<u64> {
+        let bytes = &self.contents[file];
+        bytes.windows(needle.len()).position(|window| window == needle).map(|at| at as u64)
+    }
+
     fn bytes(&self, file: usize) -> Vec<u8> {
         let (dir, name) = &self.files[file];
         self.fs.read_file(*dir, name).unwrap_or_default()

@@ -20,9 +20,12 @@ use std::{
 
 use hardlog::{
     Log,
-    fs::{Fs, sim::SimFs},
+    fs::{
+        Dir, Fs,
+        sim::{Model, Rng, SimFs},
+    },
     inspect::Outcome,
-    repair::{Applied, ApplyOptions, Ask, Plan, RepairError, apply, plan},
+    repair::{Applied, ApplyOptions, Ask, Plan, RepairError, Step, apply, plan, recover},
 };
 
 use crate::{
@@ -128,6 +131,93 @@ pub fn suffer(specimen: &Specimen, harms: &[Harm], peer: Option<&SimFs>) -> Tabl
         (0..threads).for_each(|_| drop(scope.spawn(work)));
     });
     table.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Cuts the repair of one damage off at each call that changes something, lets the machine crash in
+/// every way that is looked at, and repairs again: the end is always that of a repair that was not
+/// cut off. Returns how many calls and how many states that were.
+///
+/// # Errors
+/// What is different, or fails.
+pub fn cut_off(
+    specimen: &Specimen,
+    harm: &Harm,
+    peer: Option<&SimFs>,
+) -> Result<(u64, u64), String> {
+    /// States looked at after each cut.
+    const STATES: usize = 24;
+    let ask = Ask { replica: peer.map(|peer| peer as &dyn Fs), ..Ask::default() };
+    let whole = specimen.harmed(harm);
+    let begun = whole.ops();
+    let (planned, _) = repair(&whole, &ask).map_err(|e| e.to_string())?;
+    let (ended, wanted) = (whole.ops(), view(&whole)?);
+    let mut states = 0;
+    for cut in begun..=ended {
+        let fs = specimen.harmed(harm);
+        fs.cut_at(cut);
+        let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+        let applied = apply(&shared, &ask, &accepting(&planned));
+        if applied.is_ok() != (cut == ended) {
+            return Err(format!("cut off at call {cut}: {:?}", applied.map(|a| a.report)));
+        }
+        drop(shared);
+        let mut rng = Rng::new(cut);
+        let crashed = fs.crash_images(Model::Strict, STATES, &mut rng).map(|image| image.fs);
+        for image in std::iter::once(fs.kill_image()).chain(crashed) {
+            states += 1;
+            ends_so(&image, &ask, &wanted)
+                .and_then(|()| kept(&planned, &specimen.harmed(harm), &image))
+                .map_err(|e| format!("call {cut}, {states}: {e}"))?;
+        }
+    }
+    Ok((ended - begun, states))
+}
+
+/// What the plan sets aside is in quarantine, byte for byte.
+fn kept(planned: &Plan, before: &SimFs, after: &SimFs) -> Result<(), String> {
+    let aside = after.names(Dir::Quarantine);
+    let bytes = |name: &String| after.read_file(Dir::Quarantine, name);
+    for step in &planned.steps {
+        let Step::Quarantine(name) = step else { continue };
+        let dir = if name.ends_with(".snap") { Dir::Snapshots } else { Dir::Root };
+        let was = before.read_file(dir, name);
+        if !aside.iter().any(|kept| kept.starts_with(name) && bytes(kept) == was) {
+            return Err(format!("{name} is not in quarantine: {aside:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Repairs what a crash left, and compares it with what it should come to.
+fn ends_so(fs: &SimFs, ask: &Ask<'_>, wanted: &View) -> Result<(), String> {
+    let (planned, applied) = repair(fs, ask).map_err(|e| format!("again: {e}"))?;
+    let found = view(fs)?;
+    let of = |view: &View| {
+        let mark = view.mark.map(|mark| mark.id);
+        let state = (view.first, view.prev, view.commit, view.lost);
+        (state, view.slot.clone(), mark, view.vows.clone())
+    };
+    let same = found.entries == wanted.entries && of(&found) == of(wanted);
+    if same && applied.report.outcome() == Outcome::Clean {
+        return Ok(());
+    }
+    let (found, wanted) = (found.brief(), wanted.brief());
+    Err(format!("{:?}, {}; {found} instead of {wanted}", planned.steps, applied.report))
+}
+
+/// What the log looks like that is salvaged from `fs` into an empty disk.
+///
+/// # Errors
+/// What refuses, fails, or is not clean.
+pub fn recovered(fs: &SimFs, peer: Option<&SimFs>) -> Result<View, String> {
+    let to = SimFs::new(5);
+    let shared: Arc<dyn Fs> = Arc::new(to.clone());
+    let ask = Ask { replica: peer.map(|peer| peer as &dyn Fs), ..Ask::default() };
+    let done = recover(fs, &shared, &ask, &options()).map_err(|e| e.to_string())?;
+    if done.report.outcome() != Outcome::Clean {
+        return Err(done.report.to_string());
+    }
+    view(&to)
 }
 
 fn healed(specimen: &Specimen, harm: &Harm, peer: Option<&SimFs>) -> Result<(Came, u64), String> {

@@ -6,7 +6,8 @@ use std::{ops::RangeInclusive, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    backup, diff, dump, exit, explain, export, get, hex, import, ls, stats, status, verify,
+    backup, corrupt, diff, dump, exit, explain, export, get, hex, import, ls, recover, repair,
+    stats, status, trim, truncate, verify,
 };
 
 /// Looks at a hardlog directory: what is in it, whether it is whole, and what to do if not.
@@ -90,6 +91,16 @@ pub(crate) enum Command {
     Backup(backup::BackupArgs),
     /// Makes a new directory of a backup, and verifies it.
     Restore(backup::RestoreArgs),
+    /// A plan of what can be done about damage and what would be lost; writes only with --apply.
+    Repair(repair::Args),
+    /// Salvages every entry that is whole into a new directory; the old one is not touched.
+    Recover(recover::Args),
+    /// Drops the end of a log, by a plan as of `repair`; writes only with --apply.
+    Truncate(truncate::Args),
+    /// Drops the front of a log, by a plan as of `repair`; writes only with --apply.
+    Trim(trim::Args),
+    /// WRITES damage into a log, for drills; only where a file `.lab` stands.
+    Corrupt(corrupt::Args),
     /// What a finding's code means, how dangerous it is, and what to do.
     Explain(explain::Args),
 }

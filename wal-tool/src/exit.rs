@@ -5,7 +5,7 @@
 
 use std::io;
 
-use hardlog::Error;
+use hardlog::{Error, repair::RepairError};
 
 /// What a command ends with: an exit code, or a failure that has one by its kind.
 pub(crate) type Ended = Result<u8, Failure>;
@@ -79,6 +79,15 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Log(error)
+    }
+}
+
+impl From<RepairError> for Failure {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::Log(error) => Self::Log(error),
+            error => Self::Refused(error.to_string()),
+        }
     }
 }
 

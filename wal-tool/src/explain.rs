@@ -22,9 +22,10 @@ const fn page(cause: &'static str, danger: &'static str, action: &'static str) -
 }
 
 /// The three ways out of damage, the same for every kind.
-const WAYS_OUT: &str = "Copy the directory before anything else. Then, in this order: fetch what is \
-missing from a healthy replica; rebuild this node under a new id from the others; only if there is \
-no other replica, accept the loss.";
+const WAYS_OUT: &str = "wal-tool repair DIR shows what can be done and what would be lost, and changes \
+nothing. The ways out, in this order: fetch what is missing from a healthy replica (--from-replica); \
+rebuild this node under a new id from the others; only if there is no other replica, accept the loss \
+(--accept-loss).";
 
 /// What `explain` takes.
 #[derive(Debug, clap::Args)]
@@ -166,7 +167,8 @@ fn chain(code: Code) -> Page {
              not there. Somebody deleted it, a restore left it out, or the directory lost a name.",
             "All entries of that file are missing.",
             "Look for the file: in backups, in the trash, in lost+found. Put back exactly that \
-             file. Otherwise: rebuild this node under a new id from the others.",
+             file. Otherwise: wal-tool repair DIR --from-replica PEER, or rebuild this node under a \
+             new id from the others.",
         ),
         Code::W302 => page(
             "A segment is not the one that its successor names (another salt), or is shorter than \
@@ -246,7 +248,8 @@ fn snapshots(code: Code) -> Page {
              only when the file is durable under its name, so somebody removed it.",
             "The entries that it covers are gone from the log. Starting with an empty state machine \
              would be silent loss, so the engine refuses.",
-            "Put the file back from a backup, or rebuild this node from the others.",
+            "Put the file back from a backup, copy it from a replica (wal-tool repair DIR \
+             --from-replica PEER), or rebuild this node from the others.",
         ),
         Code::W503 => page(
             "A snapshot file has no valid trailer. Files get their name only when they are \
@@ -264,7 +267,7 @@ fn snapshots(code: Code) -> Page {
             "If it is the newest marked one, the state machine cannot be restored from this disk; \
              an older one serves only where the log reaches back to it. If it is not, nothing \
              counts on it.",
-            "Fetch the snapshot from the leader, or rebuild this node.",
+            "Copy it from a replica (wal-tool repair DIR --from-replica PEER), or rebuild this node.",
         ),
     }
 }

@@ -11,6 +11,7 @@
 
 mod args;
 mod backup;
+mod corrupt;
 mod decode;
 mod diff;
 mod dump;
@@ -25,10 +26,14 @@ mod ls;
 mod number;
 mod out;
 mod place;
+mod recover;
+mod repair;
 mod source;
 mod stats;
 mod status;
 mod table;
+mod trim;
+mod truncate;
 mod verify;
 
 use std::process::ExitCode;
@@ -81,6 +86,11 @@ fn run(arguments: Arguments, out: &mut Out) -> Ended {
         (Some(Command::Import(args)), _) => import::run(&args, out),
         (Some(Command::Backup(args)), _) => backup::run_backup(&args, out),
         (Some(Command::Restore(args)), _) => backup::run_restore(&args, out),
+        (Some(Command::Repair(args)), _) => repair::run(&args, out),
+        (Some(Command::Recover(args)), _) => recover::run(&args, out),
+        (Some(Command::Truncate(args)), _) => truncate::run(&args, out),
+        (Some(Command::Trim(args)), _) => trim::run(&args, out),
+        (Some(Command::Corrupt(args)), _) => corrupt::run(&args, out),
         (Some(Command::Explain(args)), _) => explain::run(&args.code, out),
         (None, None) => Err(Failure::Usage("which directory? See wal-tool --help".to_owned())),
     }

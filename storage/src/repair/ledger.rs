@@ -343,3 +343,6 @@ impl Ledger {
         self.doubts.iter().fold(bad, |low, doubt| low.min(doubt.low))
     }
 }
+
+#[cfg(test)]
+mod tests;

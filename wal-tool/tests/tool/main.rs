@@ -8,6 +8,7 @@ mod exits;
 mod live;
 mod lone;
 mod moving;
+mod repair;
 mod rubbish;
 mod samples;
 
