@@ -172,6 +172,10 @@ impl Client {
                 // Another node may know more; this connection is given up for it.
                 Ok(Tried::Later(format!("{address}: {}", String::from_utf8_lossy(&text))))
             }
+            // A write within a session is answered again and not done again.
+            Ok(Reply::Error(text)) if repeatable && text.starts_with(b"UNKNOWN") => {
+                Ok(Tried::Later(format!("{address}: {}", String::from_utf8_lossy(&text))))
+            }
             Ok(reply) => {
                 self.connected = Some(connected);
                 Ok(Tried::Answered(reply))
@@ -203,7 +207,7 @@ fn encode(words: &[impl AsRef<[u8]>]) -> BytesMut {
 /// Whether sending a command twice does no more than sending it once.
 fn is_repeatable(words: &[impl AsRef<[u8]>]) -> bool {
     let words = words.iter().map(|word| Bytes::copy_from_slice(word.as_ref())).collect();
-    !matches!(Command::parse(words), Ok(Command::Write { .. }))
+    !matches!(Command::parse(words), Ok(Command::Write { .. } | Command::Order(_)))
 }
 
 fn moved_to(text: &[u8]) -> Option<SocketAddr> {

@@ -36,7 +36,7 @@ pub(crate) fn answer(arguments: &[Bytes], shared: &Shared) -> Reply {
 
 fn info(status: &Status, shared: &Shared) -> String {
     let (state, slots) = if status.leader.is_some() { ("ok", SLOT_COUNT) } else { ("fail", 0) };
-    let (nodes, term) = (shared.members.len(), status.term);
+    let (nodes, term) = (shared.members().len(), status.term);
     format!(
         "cluster_enabled:1\r\ncluster_state:{state}\r\ncluster_slots_assigned:{SLOT_COUNT}\r\n\
          cluster_slots_ok:{slots}\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:0\r\n\
@@ -58,7 +58,8 @@ fn slots(status: &Status, shared: &Shared) -> Reply {
     };
     let mut range = vec![Reply::Integer(0), Reply::Integer(i64::from(SLOT_COUNT - 1))];
     range.push(node(leader));
-    let others = shared.members.iter().filter(|(other, _)| *other != leader.0);
+    let members = shared.members();
+    let others = members.iter().filter(|(other, _)| *other != leader.0);
     range.extend(others.map(node));
     Reply::Array(vec![Reply::Array(range)])
 }
@@ -83,7 +84,7 @@ fn shards(status: &Status, shared: &Shared) -> Reply {
     };
     let range = || vec![Reply::Integer(0), Reply::Integer(i64::from(SLOT_COUNT - 1))];
     let slots = leader.map(|_| range()).unwrap_or_default();
-    let nodes = shared.members.iter().map(node).collect();
+    let nodes = shared.members().iter().map(node).collect();
     Reply::Array(vec![Reply::Map(vec![
         pair("slots", Reply::Array(slots)),
         pair("nodes", Reply::Array(nodes)),
@@ -107,12 +108,12 @@ fn nodes(status: &Status, shared: &Shared) -> String {
             status.term
         )
     };
-    shared.members.iter().map(line).collect()
+    shared.members().iter().map(line).collect()
 }
 
 fn leader(status: &Status, shared: &Shared) -> Option<(u64, Member)> {
     let id = status.leader?;
-    Some((id, shared.members.get(id)?))
+    Some((id, shared.members().get(id)?))
 }
 
 fn port(address: SocketAddr) -> Reply {

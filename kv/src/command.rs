@@ -9,13 +9,14 @@
 //! INVARIANT: whatever comes out of [`Command::parse`] keeps to [`crate::limits`], so the log and
 //! the snapshot take it.
 
+mod operator;
 mod reads;
 pub(crate) mod table;
 mod writes;
 
 use bytes::Bytes;
 
-use crate::{limits::KEY_MAX, op::Op, query::Query, resp::Reply};
+use crate::{limits::KEY_MAX, op::Op, query::Query, replica::Order, resp::Reply};
 
 /// A request that makes sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +41,35 @@ pub enum Command {
     Exec,
     /// Forgets what was gathered.
     Discard,
+    /// Begins or ends a session, or writes at most once within one.
+    Session(Session),
+    /// An operator's order.
+    Order(Order),
     /// Is answered by the session.
     Local(Local),
+}
+
+/// What SESSION asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// A new session.
+    Open,
+    /// No more of a session.
+    Close {
+        /// Which.
+        client: u64,
+    },
+    /// A write that is applied at most once.
+    Write {
+        /// In which session.
+        client: u64,
+        /// The client's number for it.
+        serial: u64,
+        /// What it does.
+        op: Op,
+        /// Hash slot of its first key.
+        slot: u16,
+    },
 }
 
 /// What the session answers without the store.
@@ -67,8 +95,23 @@ pub enum Local {
     ReadOnly(bool),
     /// SELECT, with the number of the database.
     Select(Bytes),
+    /// RAFT with INFO, LEADER, PEERS or SNAPSHOT.
+    Raft(Raft),
     /// QUIT.
     Quit,
+}
+
+/// What an operator asks of a node itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raft {
+    /// How it stands.
+    Info,
+    /// Who leads.
+    Leader,
+    /// Who takes part.
+    Peers,
+    /// That it take a snapshot.
+    Snapshot,
 }
 
 impl Command {
@@ -105,6 +148,8 @@ impl Command {
             "READONLY" => Local::ReadOnly(true),
             "READWRITE" => Local::ReadOnly(false),
             "QUIT" => Local::Quit,
+            "RAFT" => return operator::raft(&arguments),
+            "SESSION" => return operator::session(arguments).map(Self::Session),
             "GET" | "EXISTS" | "MGET" | "DBSIZE" | "STRLEN" | "TYPE" | "SCAN" => {
                 return reads::parse(entry.name, arguments);
             }

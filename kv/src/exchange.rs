@@ -17,16 +17,18 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
+use hardlog_raft::sessions::{Answer as SessionAnswer, Request};
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
 
 use crate::{
-    command::{Command, Local},
+    command::{self, Command, Local},
     limits::{OUTPUT_MAX, PIPELINE_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX},
     meters::Pending,
     outcome::Outcome,
     pipeline::{Pipeline, Ticket},
     query::Query,
-    replica::{Kind, Proposal, Refusal, Role},
+    raft_info,
+    replica::{Kind, Order, OrderRefusal, Proposal, Refusal, Role},
     resp::{Decoder, Reply},
     server::Shared,
     session::Session,
@@ -46,6 +48,7 @@ enum Task {
         slot: u16,
     },
     Local(Local),
+    Order(Order),
 }
 
 /// A read that waits for the replica's permission.
@@ -61,6 +64,7 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 pub(crate) enum Event {
     Written { ticket: Ticket, slot: u16, since: Instant, result: Result<Bytes, Refusal> },
+    Ordered { ticket: Ticket, result: Result<u64, OrderRefusal> },
     Readable { asked: Vec<Asked>, result: Result<(), Refusal> },
 }
 
@@ -150,9 +154,13 @@ impl Exchange {
             Event::Written { ticket, slot, since, result } => {
                 self.shared.meters.answered(Kind::Write, since.elapsed(), result.is_ok());
                 let reply = match result {
-                    Ok(outcome) => outcome_reply(outcome),
+                    Ok(answer) => outcome_reply(&answer),
                     Err(refusal) => self.refuse(refusal, Kind::Write, slot),
                 };
+                self.pipeline.fill(ticket, reply);
+            }
+            Event::Ordered { ticket, result } => {
+                let reply = raft_info::ordered(result, |why| self.refuse(why, Kind::Write, 0));
                 self.pipeline.fill(ticket, reply);
             }
             Event::Readable { asked, result } => self.read(asked, result),
@@ -257,7 +265,7 @@ impl Exchange {
         let reply = match (command, &mut self.transaction) {
             (Command::Exec, transaction @ Some(_)) => {
                 match transaction.take().unwrap_or_default().finish() {
-                    Ok((entry, slot)) => return Some(Task::Write { entry, slot }),
+                    Ok((entry, slot)) => return Some(plain(entry, slot)),
                     Err(reply) => reply,
                 }
             }
@@ -279,9 +287,9 @@ impl Exchange {
             }
             (Command::Exec, None) => Reply::error("ERR EXEC without MULTI"),
             (Command::Discard, None) => Reply::error("ERR DISCARD without MULTI"),
-            (Command::Write { op, slot }, None) => {
-                return Some(Task::Write { entry: op.encode(), slot });
-            }
+            (Command::Write { op, slot }, None) => return Some(plain(op.encode(), slot)),
+            (Command::Session(session), None) => return Some(within(session)),
+            (Command::Order(order), None) => return Some(Task::Order(order)),
             (Command::Read { query, slot }, None) => {
                 return Some(Task::Read { query: query.detached(), slot });
             }
@@ -294,7 +302,7 @@ impl Exchange {
     /// Begins a request, or hands it back if it must wait for those under way.
     fn begin(&mut self, task: Task) -> Option<Task> {
         let may_begin = match &task {
-            Task::Write { .. } => self.pipeline.admits(Kind::Write),
+            Task::Write { .. } | Task::Order(_) => self.pipeline.admits(Kind::Write),
             Task::Read { .. } => self.pipeline.admits(Kind::Read),
             // They change how replies are written, or how reads are answered.
             Task::Local(Local::Hello(_) | Local::ReadOnly(_)) => {
@@ -312,6 +320,7 @@ impl Exchange {
                 let ticket = self.pipeline.begin(Kind::Read, query.request_len());
                 self.run.push(Asked { ticket, query, slot, since: Instant::now() });
             }
+            Task::Order(order) => self.begin_order(order),
             Task::Local(local) => {
                 let reply = self.session.answer(local, &self.shared);
                 self.pipeline.push(reply);
@@ -344,6 +353,20 @@ impl Exchange {
         });
         self.writes.push(Proposal { entry, done });
         None
+    }
+
+    /// Begins an order, after the writes before it.
+    fn begin_order(&mut self, order: Order) {
+        self.propose();
+        let ticket = self.pipeline.begin(Kind::Write, 0);
+        let result = Err(OrderRefusal::Refused(Refusal::Unknown));
+        let mut answer = self.answer(Event::Ordered { ticket, result }, None);
+        let done = move |done| {
+            if let Some(Event::Ordered { result, .. }) = &mut answer.event {
+                *result = done;
+            }
+        };
+        self.shared.replica.order(order, Box::new(done));
     }
 
     /// Hands the replica all writes of a run at once: one batch of the log, one sync.
@@ -382,7 +405,7 @@ impl Exchange {
     }
 
     fn refuse(&self, refusal: Refusal, kind: Kind, slot: u16) -> Reply {
-        refusal.reply(kind, slot, self.shared.id, &self.shared.members)
+        refusal.reply(kind, slot, self.shared.id, &self.shared.members())
     }
 
     fn answer(&self, event: Event, under_way: Option<(OwnedSemaphorePermit, Pending)>) -> Answer {
@@ -406,11 +429,48 @@ fn elsewhere(command: &Command, shared: &Shared) -> Option<Reply> {
     let status = shared.replica.status();
     let refusal = Refusal::NotLeader { leader: status.leader };
     let leads = status.role == Role::Leader;
-    (!leads).then(|| refusal.reply(Kind::Write, *slot, shared.id, &shared.members))
+    (!leads).then(|| refusal.reply(Kind::Write, *slot, shared.id, &shared.members()))
 }
 
-fn outcome_reply(outcome: Bytes) -> Reply {
-    match Outcome::decode(outcome) {
+/// A write outside of any session.
+fn plain(op: Bytes, slot: u16) -> Task {
+    Task::Write { entry: Request::Plain(op).encode(), slot }
+}
+
+fn within(session: command::Session) -> Task {
+    let (request, slot) = match session {
+        command::Session::Open => (Request::Open, 0),
+        command::Session::Close { client } => (Request::Close { client }, 0),
+        command::Session::Write { client, serial, op, slot } => {
+            // What is remembered is bounded by number: a client need not say what it has heard.
+            let answered_below = 0;
+            (Request::Command { client, serial, answered_below, data: op.encode() }, slot)
+        }
+    };
+    Task::Write { entry: request.encode(), slot }
+}
+
+fn outcome_reply(answer: &Bytes) -> Reply {
+    let outcome = match SessionAnswer::decode(answer) {
+        Ok(SessionAnswer::Reply(outcome)) => Outcome::decode(outcome),
+        Ok(SessionAnswer::Opened { client }) => {
+            return Reply::Integer(i64::try_from(client).unwrap_or(i64::MAX));
+        }
+        Ok(SessionAnswer::Closed) => return Reply::OK,
+        Ok(SessionAnswer::NoSession) => {
+            return Reply::error("NOSESSION this session is not known; nothing was done now");
+        }
+        Ok(SessionAnswer::Stale) => {
+            return Reply::error(
+                "STALE this serial is older than what is remembered; nothing was done now",
+            );
+        }
+        Ok(SessionAnswer::NotKept) => {
+            return Reply::error("NOTKEPT it was done before; its reply was too long to be kept");
+        }
+        Ok(SessionAnswer::Malformed) | Err(_) => Ok(Outcome::Unreadable),
+    };
+    match outcome {
         Ok(outcome) => outcome.reply(),
         Err(error) => Reply::error(format!("ERR the outcome of the write {error}")),
     }

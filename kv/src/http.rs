@@ -149,7 +149,7 @@ fn status(shared: &Shared) -> String {
         (keyspace.len(), keyspace.bytes())
     };
     let members: Vec<_> = shared
-        .members
+        .members()
         .iter()
         .map(|(id, member)| {
             json!({

@@ -53,7 +53,7 @@ fn server(out: &mut String, status: &Status, shared: &Shared) -> std::fmt::Resul
     write!(out, "# Server\r\nhardlog_version:{VERSION}\r\nredis_version:{REDIS_VERSION}\r\n")?;
     write!(out, "redis_mode:cluster\r\nprocess_id:{}\r\n", std::process::id())?;
     write!(out, "node_id:{}\r\n", status.id)?;
-    if let Some(member) = shared.members.get(status.id) {
+    if let Some(member) = shared.members().get(status.id) {
         write!(out, "tcp_port:{}\r\n", member.client_port)?;
     }
     write!(out, "uptime_in_seconds:{}\r\n", shared.started.elapsed().as_secs())
@@ -72,7 +72,7 @@ fn replication(out: &mut String, status: &Status, shared: &Shared) -> std::fmt::
     };
     let leader = status.leader.unwrap_or(0);
     write!(out, "# Replication\r\nrole:{role}\r\nterm:{}\r\nleader:{leader}\r\n", status.term)?;
-    if let Some(address) = status.leader.and_then(|id| shared.members.client(id)) {
+    if let Some(address) = status.leader.and_then(|id| shared.members().client(id)) {
         write!(out, "leader_address:{address}\r\n")?;
     }
     write!(out, "commit:{}\r\napplied:{}\r\n", status.commit, status.applied)

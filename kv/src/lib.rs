@@ -28,6 +28,7 @@ pub mod op;
 pub mod outcome;
 mod pipeline;
 pub mod query;
+mod raft_info;
 pub mod render;
 pub mod replica;
 pub mod resp;

@@ -22,6 +22,15 @@ pub struct Member {
 }
 
 impl Member {
+    /// `IP:PORT@RAFTPORT`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (client, raft_port) = text.split_once('@')?;
+        let client: SocketAddr = client.parse().ok()?;
+        let raft_port = raft_port.parse().ok()?;
+        Some(Self { ip: client.ip(), client_port: client.port(), raft_port })
+    }
+
     /// Where clients connect.
     #[must_use]
     pub fn client(&self) -> SocketAddr {
@@ -110,10 +119,7 @@ impl FromStr for Members {
 
 fn parse(node: &str) -> Option<(u64, Member)> {
     let (id, address) = node.split_once('=')?;
-    let (client, raft_port) = address.split_once('@')?;
-    let client: SocketAddr = client.parse().ok()?;
-    let raft_port = raft_port.parse().ok()?;
-    Some((id.parse().ok()?, Member { ip: client.ip(), client_port: client.port(), raft_port }))
+    Some((id.parse().ok()?, Member::parse(address)?))
 }
 
 #[cfg(test)]

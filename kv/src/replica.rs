@@ -16,7 +16,11 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{members::Members, resp::Reply, slot};
+use crate::{
+    members::{Member, Members},
+    resp::Reply,
+    slot,
+};
 
 /// Called once with the encoded [`crate::outcome::Outcome`] of a write.
 pub type WriteDone = Box<dyn FnOnce(Result<Bytes, Refusal>) + Send>;
@@ -45,6 +49,64 @@ pub trait Replica: Send + Sync + 'static {
     fn read(&self, done: ReadDone);
     /// How the node stands.
     fn status(&self) -> Status;
+    /// Who belongs to the cluster now, by what this node knows; `known` are the addresses that it
+    /// was started with.
+    fn members(&self, known: &Members) -> Members;
+    /// How far the others are, while this node leads.
+    fn peers(&self) -> Vec<Peer>;
+    /// Carries out an operator's order.
+    fn order(&self, order: Order, done: OrderDone);
+    /// Takes a snapshot soon.
+    fn take_snapshot(&self);
+}
+
+/// What an operator may order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A node joins: it learns, and votes as soon as it has caught up, unless it is to learn only.
+    Add {
+        /// Its number, never used before.
+        id: u64,
+        /// Where it is.
+        member: Member,
+        /// Whether it is to vote.
+        votes: bool,
+    },
+    /// A node leaves; it may be the leader.
+    Remove {
+        /// Its number.
+        id: u64,
+    },
+    /// Another node is to lead; the one that has most of the log if none is named.
+    Transfer {
+        /// Its number.
+        to: Option<u64>,
+    },
+}
+
+/// Called once: with the index of the entry, or the number of the new leader, or why not.
+pub type OrderDone = Box<dyn FnOnce(Result<u64, OrderRefusal>) + Send>;
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderRefusal {
+    /// As for a write.
+    Refused(Refusal),
+    /// It makes no sense, or not now; nothing was done.
+    Senseless(String),
+}
+
+/// Another node in the leader's eyes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its number.
+    pub id: u64,
+    /// Whether it votes.
+    pub votes: bool,
+    /// Up to where its log equals the leader's; `None` on a node that does not lead.
+    pub matched: Option<u64>,
+    /// Whether the leader heard from it lately.
+    pub active: bool,
 }
 
 /// Why a request was not carried out here.

@@ -11,7 +11,10 @@ use std::{
 };
 
 use hardlog_kv::{http, meters::Scrape, replica::raft::RaftReplica, server::Server, store::Store};
-use hardlog_raft::{Handle, Node, NodeConfig};
+use hardlog_raft::{
+    Handle, Node, NodeConfig, RoleName,
+    sessions::{self, Sessions},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -25,6 +28,9 @@ use crate::{
 
 /// How long a node without a parent may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a leader that stops waits for another to take over.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often a node is asked whether it has failed.
 const FAILURE_LOOK: Duration = Duration::from_millis(200);
@@ -41,6 +47,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
 
     let store = Store::new();
     let view = store.view();
+    let store = Sessions::new(store, sessions::Limits::default());
     let node = Node::start(node_config(&settings), store)?;
     say(&format!("node {id}: {}", node.recovery_report()))?;
     let monitoring = match settings.http {
@@ -76,11 +83,30 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     if !runtime.block_on(server.drain(settings.stop_timeout)) {
         say(&format!("node {id}: some clients did not get their answers in time"))?;
     }
+    if node.handle().status().role == RoleName::Leader {
+        let handed = runtime.block_on(hand_over(&node.handle()));
+        say(&format!("node {id}: {handed}"))?;
+    }
     // Connections end first, so that nothing is asked of a node that is gone.
     runtime.shutdown_background();
     node.shutdown()?;
     say(&format!("node {id}: stopped"))?;
     Ok(())
+}
+
+/// Hands the leadership to another node, so that clients need not wait for an election; what came
+/// of it. Alone, or when nobody takes it in time, the node stops all the same.
+async fn hand_over(node: &Handle) -> String {
+    let (sender, done) = tokio::sync::oneshot::channel();
+    // Whoever waits may have given up.
+    node.transfer_leadership(None, move |result| {
+        let _ = sender.send(result);
+    });
+    match tokio::time::timeout(HAND_OVER_TIMEOUT, done).await {
+        Ok(Ok(Ok(to))) => format!("handed over to node {to}"),
+        Ok(Ok(Err(why))) => format!("not handed over: {why}"),
+        Ok(Err(_)) | Err(_) => "not handed over in time".to_owned(),
+    }
 }
 
 /// Completes when the node has stopped by itself, with the reason: a process that goes on without
@@ -101,6 +127,7 @@ fn node_config(settings: &NodeSettings) -> NodeConfig {
         command_bytes_max: settings.command_bytes_max(),
         unsaved_bytes_max: settings.unsaved_bytes_max(),
         append_bytes_max: settings.append_bytes_max(),
+        joining: settings.join,
         insecure: settings.insecure,
         ..hardlog_raft::Config::production()
     };

@@ -32,7 +32,8 @@ pub(crate) struct Shared {
     pub(crate) id: u64,
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) view: View,
-    pub(crate) members: Members,
+    /// The nodes that this one was started with.
+    known: Members,
     pub(crate) started: Instant,
     pub(crate) clients_max: usize,
     clients: Arc<Semaphore>,
@@ -55,6 +56,11 @@ impl Shared {
     /// How many clients are connected.
     pub(crate) fn connected(&self) -> usize {
         self.clients_max - self.clients.available_permits()
+    }
+
+    /// Who belongs to the cluster now.
+    pub(crate) fn members(&self) -> Members {
+        self.replica.members(&self.known)
     }
 
     /// Whether the node has begun to stop.
@@ -93,7 +99,7 @@ impl Server {
             id,
             replica,
             view,
-            members,
+            known: members,
             started,
             clients_max,
             clients,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     cluster,
     command::{Local, table},
-    info,
+    info, raft_info,
     replica::{Role, Status},
     resp::{Protocol, Reply},
     server::Shared,
@@ -52,6 +52,7 @@ impl Session {
                 self.read_only = read_only;
                 Reply::OK
             }
+            Local::Raft(asked) => raft_info::answer(asked, shared),
             Local::Select(database) if database.as_ref() == b"0" => Reply::OK,
             Local::Select(_) => Reply::error("ERR DB index is out of range; there is only 0"),
             Local::Quit => {

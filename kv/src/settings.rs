@@ -46,6 +46,10 @@ pub(crate) struct Settings {
     /// Begin a new log if DIR holds none; without it a missing log is an error
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     create: Option<bool>,
+    /// With a new log: belong to no cluster until RAFT ADD says so to its leader. Not for the nodes
+    /// that begin one
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    join: Option<bool>,
     /// Most clients at a time [default: 1024]
     #[arg(long)]
     max_clients: Option<usize>,
@@ -82,6 +86,7 @@ pub(crate) struct NodeSettings {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) cluster: u64,
     pub(crate) create: bool,
+    pub(crate) join: bool,
     pub(crate) clients_max: usize,
     pub(crate) snapshot_every_bytes: u64,
     pub(crate) keep_behind: u64,
@@ -149,6 +154,7 @@ impl Settings {
             http: self.http.or(other.http),
             cluster: self.cluster.or(other.cluster),
             create: self.create.or(other.create),
+            join: self.join.or(other.join),
             max_clients: self.max_clients.or(other.max_clients),
             snapshot_every: self.snapshot_every.or(other.snapshot_every),
             keep_behind: self.keep_behind.or(other.keep_behind),
@@ -171,6 +177,7 @@ impl Settings {
             http: self.http,
             cluster: self.cluster.unwrap_or(0),
             create: self.create.unwrap_or(false),
+            join: self.join.unwrap_or(false),
             clients_max: self.max_clients.unwrap_or(1024),
             snapshot_every_bytes: self.snapshot_every.unwrap_or(64) << 20,
             keep_behind: self.keep_behind.unwrap_or(10_000),

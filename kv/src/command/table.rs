@@ -34,7 +34,7 @@ const QUICK: &str = "readonly fast";
 const WRITE: &str = "write denyoom";
 
 /// In the order of their names.
-pub(crate) const COMMANDS: [Entry; 34] = [
+pub(crate) const COMMANDS: [Entry; 36] = [
     entry("APPEND", 3, WRITE, ONE),
     entry("CAS", 4, WRITE, ONE),
     entry("CLIENT", -2, "noscript", NONE),
@@ -61,10 +61,12 @@ pub(crate) const COMMANDS: [Entry; 34] = [
     entry("MULTI", 1, "noscript fast", NONE),
     entry("PING", -1, "fast", NONE),
     entry("QUIT", -1, "loading stale fast", NONE),
+    entry("RAFT", -2, "admin noscript", NONE),
     entry("READONLY", 1, "loading stale fast", NONE),
     entry("READWRITE", 1, "loading stale fast", NONE),
     entry("SCAN", -2, "readonly", NONE),
     entry("SELECT", 2, "loading stale fast", NONE),
+    entry("SESSION", -2, "write", NONE),
     entry("SET", -3, WRITE, ONE),
     entry("SETNX", 3, WRITE, ONE),
     entry("STRLEN", 2, QUICK, ONE),

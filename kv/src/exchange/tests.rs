@@ -259,7 +259,7 @@ fn what_clients_say_when_they_connect_is_answered() {
     let mut talk = Talk::new();
     for (said, answer) in [
         ("COMMAND DOCS", "*0\r\n"),
-        ("COMMAND COUNT", ":34\r\n"),
+        ("COMMAND COUNT", ":36\r\n"),
         ("COMMAND INFO nothing", "*1\r\n$-1\r\n"),
         ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
         ("CONFIG GET appendonly", "*2\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n"),
@@ -280,7 +280,7 @@ fn what_clients_say_when_they_connect_is_answered() {
     let slots = talk.say("CLUSTER SLOTS\r\n");
     assert!(slots.starts_with("*1\r\n*4\r\n:0\r\n:16383\r\n*4\r\n$9\r\n127.0.0.1\r\n:7001\r\n"));
     let all = talk.say("COMMAND\r\n");
-    assert!(all.starts_with("*34\r\n*10\r\n$6\r\nappend\r\n:3\r\n*2\r\n+write\r\n"), "{all}");
+    assert!(all.starts_with("*36\r\n*10\r\n$6\r\nappend\r\n:3\r\n*2\r\n+write\r\n"), "{all}");
     let shards = talk.say("CLUSTER SHARDS\r\n");
     assert!(
         shards
@@ -353,4 +353,78 @@ fn a_write_that_waits_for_room_takes_what_its_own_connection_gives_back() {
     assert_eq!((talk.say(""), talk.permits()), ("+OK\r\n".into(), 1));
     drop(others);
     assert_eq!(talk.permits(), all);
+}
+
+#[test]
+fn a_write_in_a_session_is_done_once_however_often_it_is_sent() {
+    let mut talk = Talk::new();
+    assert_eq!(talk.say("SESSION OPEN\r\n"), ":1\r\n");
+    assert_eq!(talk.say("SESSION 1 1 APPEND k x\r\nSESSION 1 1 APPEND k x\r\n"), ":1\r\n:1\r\n");
+    assert_eq!(
+        talk.say("SESSION 1 2 INCR n\r\nSESSION 1 2 INCR n\r\nGET k\r\n"),
+        ":1\r\n:1\r\n$1\r\nx\r\n"
+    );
+    // The same number in another session is another write.
+    let other = talk.say("SESSION OPEN\r\n");
+    let other = other.trim().trim_start_matches(':');
+    assert_eq!(talk.say(&format!("SESSION {other} 1 APPEND k y\r\n")), ":2\r\n");
+    let long = "v".repeat(5000);
+    let swap = format!("SESSION 1 3 SET k {long}\r\nSESSION 1 4 SET k 1 GET\r\n");
+    assert!(talk.say(&swap).starts_with("+OK\r\n$5000\r\n"));
+    assert!(talk.say("SESSION 1 4 SET k 1 GET\r\n").starts_with("-NOTKEPT "));
+    assert_eq!(talk.say("SESSION CLOSE 1\r\n"), "+OK\r\n");
+    assert!(talk.say("SESSION 1 5 INCR n\r\n").starts_with("-NOSESSION "));
+    assert!(talk.say("SESSION 99 1 INCR n\r\n").starts_with("-NOSESSION "));
+    assert_eq!(talk.say("GET n\r\n"), "$1\r\n1\r\n");
+    for refused in ["1 1 GET n", "1 x INCR n", "-1 1 INCR n", "1 1 MULTI", "1 1 NONSENSE", "1 1"] {
+        assert!(talk.say(&format!("SESSION {refused}\r\n")).starts_with("-ERR "), "{refused}");
+    }
+}
+
+#[test]
+fn a_serial_older_than_what_is_remembered_is_refused_and_not_done() {
+    let mut talk = Talk::new();
+    talk.say("SESSION OPEN\r\n");
+    for serial in 1..=100 {
+        assert_eq!(talk.say(&format!("SESSION 1 {serial} INCR n\r\n")), format!(":{serial}\r\n"));
+    }
+    assert!(talk.say("SESSION 1 1 INCR n\r\n").starts_with("-STALE "));
+    assert_eq!(talk.say("SESSION 1 100 INCR n\r\n"), ":100\r\n");
+}
+
+#[test]
+fn an_operator_asks_and_orders() {
+    use crate::members::Member;
+    let mut talk = Talk::new();
+    assert_eq!(talk.say("RAFT LEADER\r\n"), "*2\r\n:1\r\n$14\r\n127.0.0.1:7001\r\n");
+    let info = talk.say("RAFT INFO\r\n");
+    assert!(info.contains("role:leader") && info.contains("# Log") && !info.contains("# Server"));
+    let peers = talk.say("RAFT PEERS\r\n");
+    for part in ["*2\r\n*12\r\n", "127.0.0.1:7002", "127.0.0.1:2", "follower", "matched\r\n:7"] {
+        assert!(peers.contains(part), "{part:?} is not in {peers}");
+    }
+    assert_eq!(talk.say("RAFT SNAPSHOT\r\n"), "+OK\r\n");
+    assert_eq!(talk.replica.snapshots(), 1);
+    assert_eq!(
+        talk.say("RAFT ADD 4 127.0.0.1:7004@17004\r\nRAFT ADD 5 127.0.0.1:5@6 LEARNER\r\n"),
+        ":9\r\n:9\r\n"
+    );
+    assert_eq!(
+        talk.say("RAFT REMOVE 2\r\nRAFT TRANSFER\r\nRAFT TRANSFER 2\r\n"),
+        ":9\r\n".repeat(3)
+    );
+    let member = |text| Member::parse(text).unwrap();
+    let orders = [
+        Order::Add { id: 4, member: member("127.0.0.1:7004@17004"), votes: true },
+        Order::Add { id: 5, member: member("127.0.0.1:5@6"), votes: false },
+        Order::Remove { id: 2 },
+        Order::Transfer { to: None },
+        Order::Transfer { to: Some(2) },
+    ];
+    assert_eq!(talk.replica.orders(), orders);
+    for refused in ["NONSENSE", "ADD", "ADD 4 here", "ADD x 127.0.0.1:1@2", "REMOVE", "REMOVE x"] {
+        assert!(talk.say(&format!("RAFT {refused}\r\n")).starts_with("-ERR "), "{refused}");
+    }
+    talk.replica.refuse(Refusal::NotLeader { leader: Some(2) });
+    assert_eq!(talk.say("RAFT REMOVE 1\r\n"), "-MOVED 0 127.0.0.1:7002\r\n");
 }

@@ -5,33 +5,74 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
-use super::{Proposal, ReadDone, Refusal, Replica, Role, Status, WriteDone};
-use crate::store::{Store, View};
+use super::{
+    Order, OrderDone, OrderRefusal, Peer, Proposal, ReadDone, Refusal, Replica, Role, Status,
+    WriteDone,
+};
+use hardlog_raft::{
+    Command, StateMachine,
+    sessions::{Limits, Sessions},
+};
+
+use crate::{
+    members::Members,
+    store::{Store, View},
+};
 
 enum Call {
     Write(Bytes, WriteDone),
     Read(ReadDone),
 }
 
-#[derive(Default)]
 struct State {
-    store: Store,
+    store: Sessions<Store>,
+    view: View,
     holding: bool,
     held: Vec<Call>,
     refusal: Option<Refusal>,
     applied: u64,
     read_calls: usize,
     propose_calls: usize,
+    orders: Vec<Order>,
+    snapshots: usize,
 }
 
-#[derive(Default)]
 pub(crate) struct Alone {
     state: Mutex<State>,
 }
 
+impl Default for Alone {
+    fn default() -> Self {
+        let store = Store::new();
+        let state = State {
+            view: store.view(),
+            store: Sessions::new(store, Limits::default()),
+            holding: false,
+            held: Vec::new(),
+            refusal: None,
+            applied: 0,
+            read_calls: 0,
+            propose_calls: 0,
+            orders: Vec::new(),
+            snapshots: 0,
+        };
+        Self { state: Mutex::new(state) }
+    }
+}
+
 impl Alone {
     pub(crate) fn view(&self) -> View {
-        self.state.lock().unwrap().store.view()
+        self.state.lock().unwrap().view.clone()
+    }
+
+    /// The orders that came.
+    pub(crate) fn orders(&self) -> Vec<Order> {
+        self.state.lock().unwrap().orders.clone()
+    }
+
+    /// How many snapshots were asked for.
+    pub(crate) fn snapshots(&self) -> usize {
+        self.state.lock().unwrap().snapshots
     }
 
     /// From now on nothing is answered until [`Alone::release`].
@@ -87,9 +128,10 @@ impl Alone {
             (Call::Read(done), Some(refusal)) => done(Err(refusal)),
             (Call::Read(done), None) => done(Ok(())),
             (Call::Write(op, done), None) => {
-                let outcome = state.store.apply([&op]).pop().unwrap();
                 state.applied += 1;
-                done(Ok(outcome.encode()));
+                let command = Command { index: state.applied, term: 7, data: op };
+                let answer = state.store.apply(&[command]).pop().unwrap();
+                done(Ok(answer));
             }
         }
     }
@@ -106,6 +148,27 @@ impl Replica for Alone {
     fn read(&self, done: ReadDone) {
         self.state.lock().unwrap().read_calls += 1;
         self.come(Call::Read(done));
+    }
+
+    fn members(&self, known: &Members) -> Members {
+        known.clone()
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let peer = |id, matched, active| Peer { id, votes: true, matched, active };
+        vec![peer(1, None, false), peer(2, Some(7), true)]
+    }
+
+    fn order(&self, order: Order, done: OrderDone) {
+        self.state.lock().unwrap().orders.push(order);
+        done(match self.state.lock().unwrap().refusal {
+            Some(refusal) => Err(OrderRefusal::Refused(refusal)),
+            None => Ok(9),
+        });
+    }
+
+    fn take_snapshot(&self) {
+        self.state.lock().unwrap().snapshots += 1;
     }
 
     fn status(&self) -> Status {

@@ -1,12 +1,20 @@
 //! The replica that is one: a node of hardlog-raft, and the store as its state machine.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
-use hardlog_raft::{Command, FrozenSnapshot, Handle, ProposeError, RoleName, StateMachine};
+use hardlog_raft::{
+    Change, Command, FrozenSnapshot, Handle, OrderError, ProposeError, RoleName, StateMachine,
+    core::Refused,
+};
 
-use super::{Proposal, ReadDone, Refusal, Replica, Role, Status};
-use crate::store::{Frozen, Store};
+use super::{
+    Order, OrderDone, OrderRefusal, Peer, Proposal, ReadDone, Refusal, Replica, Role, Status,
+};
+use crate::{
+    members::{Member, Members},
+    store::{Frozen, Store},
+};
 
 /// A running node.
 #[derive(Clone)]
@@ -33,6 +41,50 @@ impl Replica for RaftReplica {
         self.handle.read(move |result| done(result.map_err(Refusal::from)));
     }
 
+    fn members(&self, known: &Members) -> Members {
+        let cluster = self.handle.cluster();
+        let members = cluster.membership.members().iter();
+        let members = members.filter_map(|(id, member)| Some((*id, place(*id, member, known)?)));
+        // A node that joins knows of nobody before the leader's first message.
+        Members::new(members).unwrap_or_else(|| known.clone())
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let cluster = self.handle.cluster();
+        let peer = |id: u64| {
+            let follower = cluster.followers.iter().find(|follower| follower.id == id);
+            Peer {
+                id,
+                votes: cluster.membership.is_voter(id),
+                matched: follower.map(|follower| follower.matched),
+                active: follower.is_some_and(|follower| follower.active),
+            }
+        };
+        cluster.membership.members().keys().map(|id| peer(*id)).collect()
+    }
+
+    fn order(&self, order: Order, done: OrderDone) {
+        let change = match order {
+            Order::Transfer { to } => {
+                return self
+                    .handle
+                    .transfer_leadership(to, move |result| done(result.map_err(refusal)));
+            }
+            Order::Add { id, member, votes } => {
+                let about = member.client().to_string().into();
+                let member =
+                    hardlog_raft::Member { about, ..hardlog_raft::Member::at(member.raft()) };
+                Change::AddLearner { id, member, promote: votes }
+            }
+            Order::Remove { id } => Change::Remove { id },
+        };
+        self.handle.change_membership(change, move |result| done(result.map_err(refusal)));
+    }
+
+    fn take_snapshot(&self) {
+        self.handle.take_snapshot();
+    }
+
     fn status(&self) -> Status {
         let status = self.handle.status();
         let role = match status.role {
@@ -52,6 +104,28 @@ impl Replica for RaftReplica {
             incarnation: status.incarnation,
             snapshot: status.snapshot,
         }
+    }
+}
+
+/// Where a node is: by what it was added with, else by what this node was started with.
+fn place(id: u64, member: &hardlog_raft::Member, known: &Members) -> Option<Member> {
+    let about = std::str::from_utf8(&member.about).ok();
+    let client: Option<SocketAddr> = about.and_then(|about| about.parse().ok());
+    match (client, member.address) {
+        (Some(client), Some(raft)) => {
+            Some(Member { ip: client.ip(), client_port: client.port(), raft_port: raft.port() })
+        }
+        _ => known.get(id),
+    }
+}
+
+fn refusal(error: OrderError) -> OrderRefusal {
+    match error {
+        OrderError::Refused(Refused::NotLeader { leader }) => {
+            OrderRefusal::Refused(Refusal::NotLeader { leader })
+        }
+        OrderError::Refused(why) => OrderRefusal::Senseless(why.to_string()),
+        OrderError::Node(error) => OrderRefusal::Refused(error.into()),
     }
 }
 

@@ -8,6 +8,8 @@ mod bench;
 mod clients;
 mod crash;
 mod harness;
+mod members;
+mod once;
 mod operate;
 mod program;
 mod python;

@@ -134,6 +134,7 @@ fn a_node_that_is_told_to_stop_answers_what_is_under_way_and_closes_its_log() {
     assert!(status.success(), "{status}");
     let said = std::fs::read_to_string(cluster.nodes.node_output(leader)).unwrap();
     assert!(said.ends_with("stopped\n") && !said.contains("did not get"), "{said}");
+    assert!(said.contains("handed over to node "), "{said}");
     // Whoever was answered finds it with the next leader.
     let mut client = cluster.client();
     let last = format!("k{}", answered - 1);
