@@ -152,6 +152,15 @@ impl Batch {
         self.push(Op::TrimBefore { first, prev: None })
     }
 
+    /// Drops all entries up to and with `id`, which is the id before the window from then on, also
+    /// where the log never held it: the window is empty then and begins right after it.
+    ///
+    /// The batch does not fit a log that knows the entry at this index under another id.
+    pub fn trim_through(&mut self, id: EntryId) -> &mut Self {
+        // Saturated, it fits no log: an entry's index lies below.
+        self.push(Op::TrimBefore { first: id.index.saturating_add(1), prev: Some(id) })
+    }
+
     /// Drops all entries; the log goes on at `first`. `prev` is the id just before, if there is one:
     /// that of an installed snapshot. Commit becomes at least its index.
     pub fn reset(&mut self, first: Index, prev: Option<EntryId>) -> &mut Self {

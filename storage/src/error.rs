@@ -171,8 +171,9 @@ pub enum Misfit {
         /// One past the last entry.
         next: Index,
     },
-    /// The id before the window does not precede it.
-    #[error("the id before the window must have an index just below it")]
+    /// The id before the window does not lie just below it, or contradicts the one that the log
+    /// holds there.
+    #[error("the id before the window must lie just below it, and be the one that the log knows")]
     BadPrevious,
     /// At most 16 slots of at most 4 KiB each.
     #[error("metadata slots: at most 16, of at most 4096 bytes")]

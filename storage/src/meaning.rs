@@ -209,7 +209,13 @@ impl<F: Fn(Index) -> Option<EntryId>> Planner<F> {
         if to < first {
             return misfit(Misfit::OutsideWindow { index: to, first, next });
         }
-        Ok(Change::Trimmed(to, prev.or_else(|| self.id_before(to))))
+        let held = self.id_before(to);
+        let follows = |id: EntryId| id.index.checked_add(1) == Some(to);
+        let contradicts = |id| held.is_some_and(|held| held != id);
+        if self.strict && prev.is_some_and(|id| !follows(id) || contradicts(id)) {
+            return misfit(Misfit::BadPrevious);
+        }
+        Ok(Change::Trimmed(to, prev.or(held)))
     }
 
     /// Id of the entry just before `to`, as far as the window tells.

@@ -138,6 +138,40 @@ fn an_empty_log_may_begin_anywhere_and_trimming_past_the_end_resets_the_window()
 }
 
 #[test]
+fn trimming_through_an_id_keeps_it_as_the_one_before_the_window() {
+    let fs = SimFs::new(61);
+    let through = |id| {
+        let mut batch = Batch::new();
+        batch.trim_through(id);
+        batch
+    };
+    let mut log = Log::create_on(Arc::new(fs.clone()), options()).expect("creates");
+    log.append(&entries(1..10, 1)).expect("appends");
+    let stranger = log.write(&through(EntryId::new(4, 2)));
+    assert!(matches!(stranger, Err(Error::Invalid(Misfit::BadPrevious))), "{stranger:?}");
+    let nowhere = log.write(&through(EntryId::new(u64::MAX, 2)));
+    assert!(matches!(nowhere, Err(Error::Invalid(Misfit::BadPrevious))), "{nowhere:?}");
+    log.write(&through(EntryId::new(4, 1))).expect("trims inside the window");
+    let (mut log, _) = reopen(&fs, log);
+    assert_eq!((log.prev_id(), all(&log)), (Some(EntryId::new(4, 1)), entries(5..10, 1)));
+
+    // Past the end the log never held the entry, and knows its id all the same.
+    let id = EntryId { index: 20, term: 3, tag: 9 };
+    log.write(&through(id)).expect("trims past the end");
+    let (mut log, _) = reopen(&fs, log);
+    assert_eq!((log.prev_id(), log.last_id(), log.next_log_index()), (Some(id), Some(id), 21));
+    let older = log.append(&entries(21..22, 2));
+    assert!(matches!(older, Err(Error::Invalid(Misfit::TermWentBack { .. }))), "{older:?}");
+
+    // So does one whose first entry has nothing before it.
+    log.reset(30, None).expect("resets");
+    log.append(&entries(30..33, 4)).expect("appends");
+    log.write(&through(EntryId::new(29, 3))).expect("names the id before the window");
+    let (log, _) = reopen(&fs, log);
+    assert_eq!((log.prev_id(), all(&log)), (Some(EntryId::new(29, 3)), entries(30..33, 4)));
+}
+
+#[test]
 fn a_batch_is_all_or_nothing() {
     let fs = SimFs::new(7);
     let mut log = Log::create_on(Arc::new(fs.clone()), options()).expect("creates");
