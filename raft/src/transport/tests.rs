@@ -170,3 +170,42 @@ fn an_address_beyond_loopback_is_refused_unless_it_is_asked_for() {
     let insecure = Settings { insecure: true, ..settings(1, &peers) };
     assert!(Transport::start(&insecure, listener(), deliver).is_ok());
 }
+
+#[test]
+fn nodes_meet_before_they_have_anything_to_say() {
+    let (a, b) = (listener(), listener());
+    let peers = BTreeMap::from([(1, a.local_addr().unwrap()), (2, b.local_addr().unwrap())]);
+    let (sender, met) = channel();
+    let mut transports = Vec::new();
+    for (id, listener) in [(1, a), (2, b)] {
+        let sender = Mutex::new(sender.clone());
+        let tell = move |peer, _: LogId, incarnation| {
+            let told = sender.lock().unwrap().send((id, peer, incarnation));
+            told.unwrap();
+        };
+        let past = Past { met: Box::new(tell), ..Past::default() };
+        let deliver: Deliver = Arc::new(|_| true);
+        let started = Transport::start_after(&settings(id, &peers), listener, deliver, past);
+        transports.push(started.unwrap());
+    }
+    let mut both = [met.recv_timeout(WAIT).unwrap(), met.recv_timeout(WAIT).unwrap()];
+    both.sort_unstable();
+    assert_eq!(both, [(1, 2, 1), (2, 1, 1)]);
+}
+
+#[test]
+fn peers_come_and_go_while_the_transport_runs() {
+    let (a, b) = (listener(), listener());
+    let (at_a, at_b) = (a.local_addr().unwrap(), b.local_addr().unwrap());
+    let both = BTreeMap::from([(1, at_a), (2, at_b)]);
+    let (mut one, _at_one) = start(&settings(1, &BTreeMap::from([(1, at_a)])), a);
+    let (two, at_two) = start(&settings(2, &both), b);
+    one.send(heartbeat(1, 2, 1));
+    one.set_peers(&both).unwrap();
+    one.send(heartbeat(1, 2, 2));
+    assert_eq!(at_two.recv_timeout(WAIT).unwrap(), heartbeat(1, 2, 2), "1 had nowhere to go");
+    one.set_peers(&BTreeMap::from([(1, at_a)])).unwrap();
+    one.send(heartbeat(1, 2, 3));
+    assert!(at_two.recv_timeout(Duration::from_millis(100)).is_err(), "it is no peer any more");
+    drop(two);
+}
