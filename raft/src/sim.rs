@@ -19,6 +19,7 @@ mod book;
 pub mod campaign;
 pub mod client;
 mod faults;
+pub mod lab;
 mod machine;
 mod mirror;
 pub mod network;

@@ -3,7 +3,11 @@
 //! | module | asks |
 //! |---|---|
 //! | `campaign` | do thousands of clusters, each with faults of its own, keep every rule? |
+//! | `suites` | do the tests of the courses and teaching projects pass, by their names? |
+//! | `linear` | is what clients saw linearizable, and is a stale read noticed? |
 //! | `bugs` | is each bug that others had found, when it is put in? |
 
 mod bugs;
 mod campaign;
+mod linear;
+mod suites;

@@ -177,7 +177,7 @@ impl Stage {
     // ---- rounds
 
     /// The raft thread looks at its inbox now.
-    pub(super) fn round(&mut self, id: NodeId) {
+    pub(in crate::sim) fn round(&mut self, id: NodeId) {
         let Some(machine) = self.seats.get_mut(&id).and_then(|seat| seat.machine.as_mut()) else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hardlog::{
-    Error as LogError, Log, Options,
+    Error as LogError, Log, Options, Ticket,
     fs::sim::{Rng, SimFs},
 };
 
@@ -42,8 +42,8 @@ pub(in crate::sim) struct Seat {
     pub(in crate::sim) working: Vec<Worker>,
     /// The disk answers no sync before then.
     pub(in crate::sim) hangs_until: Micros,
-    /// Ticks and whether it led with something to sync when the hang began.
-    hangs_since: Option<u64>,
+    /// The tick since which the same write has been waiting for its sync, and what is durable.
+    hangs_since: Option<(u64, Ticket)>,
     /// Factor of the time that a sync takes.
     pub(in crate::sim) slowness: u64,
     /// The call at which the power goes.
@@ -256,12 +256,18 @@ impl Stage {
         let (now, max) = (self.now, self.setting.config.disk_ticks_max);
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let hangs = seat.syncing && seat.hangs_until > now;
-        let leads = seat.machine.as_ref().is_some_and(Machine::is_leader);
-        if !hangs || !leads || max == 0 {
+        let leads = seat.machine.as_ref().filter(|machine| machine.is_leader());
+        let waits = leads.filter(|machine| machine.wants_sync());
+        let Some(durable) = waits.filter(|_| hangs && max > 0).map(|m| m.log().durable()) else {
             seat.hangs_since = None;
             return;
-        }
-        let since = *seat.hangs_since.get_or_insert(seat.ticks);
+        };
+        // A rotation syncs the old segment, whatever else waits.
+        let (since, _) = match seat.hangs_since {
+            Some((since, before)) if before == durable => (since, before),
+            _ => (seat.ticks, durable),
+        };
+        seat.hangs_since = Some((since, durable));
         if seat.ticks - since > u64::from(max) + NOTICE_TICKS {
             self.judge(breach(18, format!("node {id} leads on while its disk hangs")));
         }

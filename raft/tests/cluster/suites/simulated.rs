@@ -1,0 +1,131 @@
+//! [`Servers`] in virtual time: one lab for each seed.
+
+use bytes::Bytes;
+use hardlog_raft::{Config, sim::lab::Lab};
+
+use super::harness::{Index, Servers, Term};
+
+impl Servers for Lab {
+    fn size(&self) -> usize {
+        self.size()
+    }
+
+    fn now(&self) -> u64 {
+        self.now()
+    }
+
+    fn sleep(&mut self, millis: u64) {
+        self.sleep(millis);
+    }
+
+    fn random(&mut self, n: u64) -> u64 {
+        self.random(n)
+    }
+
+    fn connect(&mut self, server: usize) {
+        self.connect(server);
+    }
+
+    fn disconnect(&mut self, server: usize) {
+        self.disconnect(server);
+    }
+
+    fn is_connected(&self, server: usize) -> bool {
+        self.is_connected(server)
+    }
+
+    fn set_unreliable(&mut self, unreliable: bool) {
+        self.set_unreliable(unreliable);
+    }
+
+    fn set_reordering(&mut self, reordering: bool) {
+        self.set_reordering(reordering);
+    }
+
+    fn mute(&mut self, server: usize) {
+        self.mute(server);
+    }
+
+    fn unmute(&mut self) {
+        self.unmute();
+    }
+
+    fn traffic(&self) -> (u64, u64) {
+        let traffic = self.traffic();
+        (traffic.requests.values().sum(), traffic.bytes)
+    }
+
+    fn crash(&mut self, server: usize) {
+        self.crash(server);
+    }
+
+    fn restart(&mut self, server: usize) {
+        self.restart(server);
+    }
+
+    fn is_up(&self, server: usize) -> bool {
+        self.is_up(server)
+    }
+
+    fn state(&self, server: usize) -> Option<(Term, bool)> {
+        self.state(server)
+    }
+
+    fn saved(&self, server: usize) -> Option<(Term, Option<usize>)> {
+        self.saved(server)
+    }
+
+    fn submit(&mut self, server: usize, command: &[u8]) -> Option<(Index, Term)> {
+        self.submit(server, command)
+    }
+
+    fn applied(&self, server: usize, index: Index) -> Option<Bytes> {
+        self.applied(server, index)
+    }
+
+    fn last_applied(&self, server: usize) -> Index {
+        self.last_applied(server)
+    }
+
+    fn state_size(&self, server: usize) -> u64 {
+        self.state_size(server)
+    }
+
+    fn snapshot(&self, server: usize) -> Index {
+        self.snapshot(server)
+    }
+}
+
+/// No snapshot is ever due.
+pub(crate) const NO_SNAPSHOTS: u64 = 1 << 40;
+/// Bytes of ten commands of eight bytes, as entries.
+pub(crate) const TEN_COMMANDS: u64 = 10 * (1 + 8 + 24);
+
+/// Runs a test body for so many seeds, with the timing of the MIT labs.
+pub(crate) fn mit(size: usize, seeds: u64, body: impl Fn(&mut Lab)) {
+    run(size, seeds, (Config::classic(), NO_SNAPSHOTS), body);
+}
+
+/// The same with a snapshot after each ten commands.
+pub(crate) fn mit_with_snapshots(size: usize, seeds: u64, body: impl Fn(&mut Lab)) {
+    run(size, seeds, (Config::classic(), TEN_COMMANDS), body);
+}
+
+/// The same with the timing of raft-consensus and eliben/raft: elections after 150 to 300 ms.
+pub(crate) fn quick(size: usize, seeds: u64, body: impl Fn(&mut Lab)) {
+    let config = Config {
+        tick: std::time::Duration::from_millis(10),
+        heartbeat_ticks: 5,
+        election_ticks_min: 15,
+        election_ticks_max: 30,
+        ..Config::classic()
+    };
+    run(size, seeds, (config, NO_SNAPSHOTS), body);
+}
+
+fn run(size: usize, seeds: u64, (config, snapshots): (Config, u64), body: impl Fn(&mut Lab)) {
+    for seed in 0..seeds {
+        eprintln!("seed {seed}");
+        body(&mut Lab::new(size, config.clone(), snapshots, seed));
+    }
+}
