@@ -203,3 +203,8 @@ pub(crate) fn wait<C: Servers>(
     assert!(found >= count, "only {found} of {count} applied index {index}");
     value
 }
+
+/// One of the first `n` servers.
+pub(crate) fn any_of<C: Servers>(c: &mut C, n: u64) -> usize {
+    usize::try_from(c.random(n)).expect("servers are few")
+}

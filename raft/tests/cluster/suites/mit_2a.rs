@@ -1,7 +1,7 @@
 //! MIT 6.824 2A, 6.5840 3A: elections.
 
 use super::{
-    harness::{ELECTION, Servers, check_no_leader, check_one_leader, check_terms},
+    harness::{ELECTION, Servers, any_of, check_no_leader, check_one_leader, check_terms},
     simulated::mit,
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn re_election<C: Servers>(c: &mut C) {
 pub(crate) fn many_elections<C: Servers>(c: &mut C) {
     check_one_leader(c);
     for _ in 1..10 {
-        let cut: Vec<usize> = (0..3).map(|_| usize::try_from(c.random(7)).unwrap()).collect();
+        let cut: Vec<usize> = (0..3).map(|_| any_of(c, 7)).collect();
         cut.iter().for_each(|server| c.disconnect(*server));
         check_one_leader(c);
         cut.iter().for_each(|server| c.connect(*server));

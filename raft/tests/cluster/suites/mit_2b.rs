@@ -20,7 +20,7 @@ pub(crate) fn rpc_bytes<C: Servers>(c: &mut C) {
     let (_, before) = c.traffic();
     let mut sent = 0;
     for index in 2..12 {
-        let large = vec![b'a' + u8::try_from(index).unwrap(); 5000];
+        let large = vec![b'a' + u8::try_from(index).expect("a small index"); 5000];
         assert_eq!(one_of(c, &large, 3, false), index);
         sent += large.len() as u64;
     }

@@ -2,7 +2,8 @@
 
 use super::{
     harness::{
-        ELECTION, One, Servers, all_of, check_one_leader, command, committed, one, servers, wait,
+        ELECTION, One, Servers, all_of, any_of, check_one_leader, command, committed, one, servers,
+        wait,
     },
     simulated::mit,
 };
@@ -84,7 +85,7 @@ pub(crate) fn figure_8<C: Servers>(c: &mut C) {
             up -= 1;
         }
         if up < 3 {
-            let server = usize::try_from(c.random(5)).unwrap();
+            let server = any_of(c, 5);
             if !c.is_up(server) {
                 c.restart(server);
                 up += 1;
@@ -132,7 +133,7 @@ pub(crate) fn figure_8_unreliable<C: Servers>(c: &mut C) {
             connected -= 1;
         }
         if connected < 3 {
-            let server = usize::try_from(c.random(5)).unwrap();
+            let server = any_of(c, 5);
             if !c.is_connected(server) {
                 c.connect(server);
                 connected += 1;
@@ -201,7 +202,7 @@ fn churn<C: Servers>(c: &mut C, unreliable: bool) {
         }
     };
     for _ in 0..20 {
-        let any = |c: &mut C| usize::try_from(c.random(5)).unwrap();
+        let any = |c: &mut C| any_of(c, 5);
         if c.random(1000) < 200 {
             let server = any(c);
             c.disconnect(server);
