@@ -6,8 +6,8 @@ use std::{ops::RangeInclusive, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    backup, corrupt, diff, dump, exit, explain, export, get, hex, import, ls, recover, repair,
-    stats, status, trim, truncate, verify,
+    backup, bench_disk, corrupt, diff, dump, exit, explain, export, get, hex, import, ls, recover,
+    repair, stats, status, trim, truncate, verify,
 };
 
 /// Looks at a hardlog directory: what is in it, whether it is whole, and what to do if not.
@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Trim(trim::Args),
     /// WRITES damage into a log, for drills; only where a file `.lab` stands.
     Corrupt(corrupt::Args),
+    /// How long a write and its fdatasync take, and whether that suits Raft; writes a file.
+    BenchDisk(bench_disk::Args),
     /// What a finding's code means, how dangerous it is, and what to do.
     Explain(explain::Args),
 }

@@ -1,17 +1,23 @@
 //! `dump`: the log row by row, as it was written. Nothing is collected: a log of any size streams.
 
 use std::{
-    io,
+    cell::RefCell,
+    io::{self, Write},
     ops::{ControlFlow, RangeInclusive},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::ValueEnum;
-use hardlog::inspect::{self, BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row};
+use hardlog::{
+    fs::Fs,
+    inspect::{self, BatchKind, BatchRow, ChangeRow, DumpOptions, EntryRow, Row},
+};
 use serde_json::{Value as Json, json};
 
 use crate::{
     args::{Format, indexes},
+    decode::Decode,
     exit::{self, Ended, Failure},
     json, number,
     out::{Out, Tone},
@@ -20,7 +26,7 @@ use crate::{
 };
 
 /// Characters of a payload that are shown where nobody asked for all of them.
-const GLIMPSE: usize = 48;
+const GLIMPSE: usize = 28;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit::CODES)]
@@ -39,6 +45,15 @@ pub(crate) struct Args {
     /// Only the last so many entries.
     #[arg(long, value_name = "N")]
     pub(crate) tail: Option<u64>,
+    /// Only rows of these kinds.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    pub(crate) kind: Vec<Kind>,
+    /// Go on with what is written from now on; ends with Ctrl-C. Not with --format json.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Decode payloads; replaces their bytes.
+    #[arg(long, value_enum)]
+    pub(crate) decode: Option<Decode>,
     /// Show the batches too, each before what it holds.
     #[arg(long)]
     pub(crate) batches: bool,
@@ -47,6 +62,41 @@ pub(crate) struct Args {
     pub(crate) value: Option<Value>,
 }
 
+/// A kind of row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Entry,
+    HardState,
+    Meta,
+    Truncate,
+    Trim,
+    Reset,
+    SnapshotMark,
+    Refill,
+    Damage,
+}
+
+impl Kind {
+    fn of(row: &Row<'_>) -> Option<Self> {
+        Some(match row {
+            Row::Entry(_) => Self::Entry,
+            Row::Damage(_) => Self::Damage,
+            Row::Change(_, _, change) => match change {
+                ChangeRow::HardState(_) => Self::HardState,
+                ChangeRow::Meta(..) => Self::Meta,
+                ChangeRow::TruncateFrom(_) => Self::Truncate,
+                ChangeRow::TrimBefore(_) => Self::Trim,
+                ChangeRow::Reset(_) => Self::Reset,
+                ChangeRow::SnapshotMark(_) => Self::SnapshotMark,
+                ChangeRow::Refill(_) => Self::Refill,
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// How a payload is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Value {
     /// Not at all.
@@ -60,13 +110,20 @@ pub(crate) enum Value {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
+    if args.follow && out.format == Format::Json {
+        return Err(Failure::Usage("one object cannot be followed: --format ndjson".to_owned()));
+    }
     let source = Source::open(&args.dir)?;
     let mut options = DumpOptions::default();
     options.indexes.clone_from(&args.indexes);
     (options.term, options.segment, options.tail) = (args.term, args.segment, args.tail);
 
-    let mut printer = Printer { args, out, kind: BatchKind::Batch, rows: 0, failed: None };
+    let mut printer =
+        Printer { args, out, kind: BatchKind::Batch, rows: 0, failed: None, line: Vec::new() };
     printer.open()?;
+    if args.follow {
+        return printer.follow(source.fs(), &options);
+    }
     let report = inspect::dump(source.fs(), &options, &mut |row| printer.row(&row));
     let Printer { rows, failed, .. } = printer;
     if let Some(e) = failed {
@@ -113,6 +170,8 @@ struct Printer<'a> {
     kind: BatchKind,
     rows: u64,
     failed: Option<io::Error>,
+    /// Where a line is put together.
+    line: Vec<u8>,
 }
 
 impl Printer<'_> {
@@ -122,6 +181,24 @@ impl Printer<'_> {
         }
         let dir = json!(self.args.dir.display().to_string());
         self.out.raw(&format!("{{\"schema\": \"wal-tool.dump/1\", \"dir\": {dir}, \"rows\": ["))
+    }
+
+    /// Shows what is there and then what is written, until somebody ends it.
+    fn follow(mut self, fs: &dyn Fs, options: &DumpOptions) -> Ended {
+        /// Between two looks at a log to which nothing was written.
+        const PAUSE: Duration = Duration::from_millis(100);
+        let printer = RefCell::new(&mut self);
+        let each = &mut |row: Row<'_>| printer.borrow_mut().row(&row);
+        inspect::follow(fs, options, each, &mut || {
+            let mut printer = printer.borrow_mut();
+            if let Err(e) = printer.out.finish() {
+                printer.failed = Some(e);
+                return ControlFlow::Break(());
+            }
+            std::thread::sleep(PAUSE);
+            ControlFlow::Continue(())
+        })?;
+        self.failed.map_or(Ok(exit::CLEAN), |e| Err(Failure::Output(e)))
     }
 
     fn row(&mut self, row: &Row<'_>) -> ControlFlow<()> {
@@ -145,19 +222,24 @@ impl Printer<'_> {
             Row::Change(..) => !asked && self.kind != BatchKind::Batch,
             _ => false,
         };
-        if hidden {
+        let kinds = &self.args.kind;
+        let other = !kinds.is_empty() && !Kind::of(row).is_some_and(|kind| kinds.contains(&kind));
+        if hidden || other {
             return Ok(());
         }
         self.rows += 1;
+        if let (Row::Entry(entry), Format::Json | Format::Ndjson) = (row, self.out.format) {
+            return self.entry_json(entry);
+        }
         match self.out.format {
             Format::Human => self.human(row),
             Format::Ndjson => {
-                let object = as_json(row, self.args.value, &self.args.dir);
+                let object = as_json(row, &self.args.dir);
                 self.out.object(&object)
             }
             Format::Json => {
                 let comma = if self.rows == 1 { "" } else { "," };
-                let object = as_json(row, self.args.value, &self.args.dir);
+                let object = as_json(row, &self.args.dir);
                 self.out.raw(&format!("{comma}\n  {object}"))
             }
         }
@@ -188,9 +270,55 @@ impl Printer<'_> {
         }
     }
 
+    /// An entry as JSON, without a tree in between: most of a dump is entries.
+    fn entry_json(&mut self, entry: &EntryRow<'_>) -> io::Result<()> {
+        let EntryRow { id, segment, offset, payload, sound, .. } = *entry;
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        if self.out.format == Format::Json {
+            line.extend_from_slice(if self.rows == 1 { b"\n  " } else { b",\n  " });
+        }
+        line.push(b'{');
+        let value = self.args.value.unwrap_or(Value::Base64);
+        match (self.args.decode, value) {
+            (Some(decode), _) => write!(line, "\"decoded\":{},", json!(decode.of(payload)))?,
+            (None, Value::None) => {}
+            (None, Value::Base64) => {
+                line.extend_from_slice(b"\"base64\":\"");
+                number::base64_into(&mut line, payload);
+                line.extend_from_slice(b"\",");
+            }
+            (None, Value::Hex) => {
+                line.extend_from_slice(b"\"hex\":\"");
+                number::hex_into(&mut line, payload);
+                line.extend_from_slice(b"\",");
+            }
+            (None, Value::Utf8) => {}
+        }
+        let (index, term, tag, len) = (id.index, id.term, id.tag, payload.len());
+        write!(
+            line,
+            "\"index\":{index},\"len\":{len},\"offset\":{offset},\"row\":\"entry\",\
+             \"segment\":{segment},\"sound\":{sound},\"tag\":{tag},\"term\":{term}"
+        )?;
+        if self.args.decode.is_none() && value == Value::Utf8 {
+            write!(line, ",\"utf8\":{}", json!(String::from_utf8_lossy(payload)))?;
+        }
+        line.push(b'}');
+        if self.out.format == Format::Ndjson {
+            line.push(b'\n');
+        }
+        let written = self.out.writer().write_all(&line);
+        self.line = line;
+        written
+    }
+
     fn entry(&mut self, entry: &EntryRow<'_>) -> io::Result<()> {
         let EntryRow { id, segment, offset, payload, sound, .. } = *entry;
-        let value = shown(payload, self.args.value);
+        let value = match self.args.decode {
+            Some(decode) => decode.of(payload),
+            None => shown(payload, self.args.value),
+        };
         let bad = if sound { String::new() } else { self.out.toned(Tone::Bad, "BAD  ") };
         let tag = if id.tag == 0 { String::new() } else { format!(" tag {}", id.tag) };
         self.out.line(&format!(
@@ -261,7 +389,7 @@ fn changed(change: &ChangeRow) -> String {
     }
 }
 
-fn as_json(row: &Row<'_>, value: Option<Value>, dir: &Path) -> Json {
+fn as_json(row: &Row<'_>, dir: &Path) -> Json {
     match row {
         Row::Batch(batch) => json!({
             "row": batch.kind.name(),
@@ -280,7 +408,7 @@ fn as_json(row: &Row<'_>, value: Option<Value>, dir: &Path) -> Json {
             }
             object
         }
-        Row::Entry(entry) => entry_json(entry, value),
+        // Entries have a way of their own.
         Row::Damage(finding) => {
             let mut object = json::finding(finding, dir);
             if let Some(fields) = object.as_object_mut() {
@@ -290,23 +418,6 @@ fn as_json(row: &Row<'_>, value: Option<Value>, dir: &Path) -> Json {
         }
         _ => json!({ "row": "unknown" }),
     }
-}
-
-fn entry_json(entry: &EntryRow<'_>, value: Option<Value>) -> Json {
-    let mut object = json!({
-        "row": "entry",
-        "index": entry.id.index,
-        "term": entry.id.term,
-        "tag": entry.id.tag,
-        "segment": entry.segment,
-        "offset": entry.offset,
-        "len": entry.payload.len(),
-        "sound": entry.sound,
-    });
-    if let Some((name, text)) = value_json(value, entry.payload) {
-        object[name] = json!(text);
-    }
-    object
 }
 
 fn change_json(change: &ChangeRow) -> Json {

@@ -11,6 +11,7 @@
 
 mod args;
 mod backup;
+mod bench_disk;
 mod corrupt;
 mod decode;
 mod diff;
@@ -91,6 +92,7 @@ fn run(arguments: Arguments, out: &mut Out) -> Ended {
         (Some(Command::Truncate(args)), _) => truncate::run(&args, out),
         (Some(Command::Trim(args)), _) => trim::run(&args, out),
         (Some(Command::Corrupt(args)), _) => corrupt::run(&args, out),
+        (Some(Command::BenchDisk(args)), _) => bench_disk::run(&args, out),
         (Some(Command::Explain(args)), _) => explain::run(&args.code, out),
         (None, None) => Err(Failure::Usage("which directory? See wal-tool --help".to_owned())),
     }

@@ -121,6 +121,13 @@ pub(crate) fn hex_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]));
 }
 
+/// Columns that a text takes; what colours it takes none.
+pub(crate) fn columns(text: &str) -> usize {
+    let mut coloured = text.split('\x1b');
+    let plain = coloured.next().map_or(0, |first| first.chars().count());
+    plain + coloured.map(|p| p.split_once('m').map_or(0, |(_, t)| t.chars().count())).sum::<usize>()
+}
+
 /// As text; control characters and what is no text are escaped.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());

@@ -102,6 +102,38 @@ impl Out {
         Ok(())
     }
 
+    /// Pieces of text in lines of 80 columns, broken between them; `first` stands before the first
+    /// line and is as wide as what stands before the others.
+    pub(crate) fn pieces(&mut self, first: &str, between: &str, all: &[String]) -> io::Result<()> {
+        let indent = number::columns(first);
+        let mut line = first.to_owned();
+        let mut empty = true;
+        for piece in all.iter().filter(|piece| !piece.is_empty()) {
+            let more = if empty { 0 } else { number::columns(between) };
+            if !empty && number::columns(&line) + more + number::columns(piece) > COLUMNS {
+                self.line(line.trim_end())?;
+                line = " ".repeat(indent + 2);
+                empty = true;
+            }
+            if !empty {
+                line.push_str(between);
+            }
+            let room = COLUMNS.saturating_sub(indent + 2);
+            let mut lines = number::wrapped(piece, room).into_iter();
+            if number::columns(piece) > room {
+                line.push_str(&lines.next().unwrap_or_default());
+                for next in lines {
+                    self.line(line.trim_end())?;
+                    line = " ".repeat(indent + 2) + &next;
+                }
+            } else {
+                line.push_str(piece);
+            }
+            empty = false;
+        }
+        self.line(line.trim_end())
+    }
+
     /// Raw text, without a line's end.
     pub(crate) fn raw(&mut self, text: &str) -> io::Result<()> {
         self.to.write_all(text.as_bytes())

@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
 
 fn human(report: &VerifyReport, dir: &Path, out: &mut Out) -> io::Result<()> {
     let head = out.toned(Tone::Strong, &title(dir));
-    out.line(&format!("{head}  {}", heading(report)))?;
+    out.pieces("", "  ", &[vec![head], heading(report)].concat())?;
     if report.lock.may_be_live() {
         out.line("  live: somebody has it open; what is being written is not judged")?;
     }
@@ -87,31 +87,35 @@ fn human(report: &VerifyReport, dir: &Path, out: &mut Out) -> io::Result<()> {
         out.line(&format!("  {sign} {trouble}"))?;
     }
     if !report.foreign.is_empty() {
-        out.line(&format!("  not of this log, left alone: {}", report.foreign.join(", ")))?;
+        let names = report.foreign.join(", ");
+        out.paragraph("  ", &format!("not of this log, left alone: {names}"))?;
     }
     result(report, out)?;
     advice(report, dir, out)
 }
 
 /// What the log says of itself, on one line.
-fn heading(report: &VerifyReport) -> String {
+fn heading(report: &VerifyReport) -> Vec<String> {
     let summary = &report.summary;
     let hs = summary.hard_state;
     let vote = hs.vote.map_or("none".to_owned(), |vote| format!("n{vote}"));
-    let raft = format!(
-        "term {}  vote {vote}  commit {}",
-        number::grouped(hs.term),
-        number::grouped(hs.commit)
-    );
-    let says = match summary.window {
-        Some((first, next)) if first < next => {
-            format!("{raft}  log {}", number::span((first, next - 1)))
+    let mut says = vec!["format 1".to_owned()];
+    match summary.window {
+        None => says.push("what it holds is not known".to_owned()),
+        Some((first, next)) => {
+            let log = match first < next {
+                true => number::span((first, next - 1)),
+                false => format!("empty, next {}", number::grouped(first)),
+            };
+            says.push(format!("term {}", number::grouped(hs.term)));
+            says.push(format!("vote {vote}"));
+            says.push(format!("commit {}", number::grouped(hs.commit)));
+            says.push(format!("log {log}"));
         }
-        Some((first, _)) => format!("{raft}  log empty, next {}", number::grouped(first)),
-        None => "what it holds is not known".to_owned(),
-    };
-    let segments = number::count(report.segments.len() as u64, "segment");
-    format!("format 1  {says}  {segments}  {}", number::size(report.bytes))
+    }
+    says.push(number::count(report.segments.len() as u64, "segment"));
+    says.push(number::size(report.bytes));
+    says
 }
 
 /// The segments with which nothing is wrong, three a line.
@@ -172,27 +176,25 @@ pub(crate) fn print(finding: &Finding, dir: &Path, out: &mut Out) -> io::Result<
     let code = out.toned(Tone::Strong, finding.code.name());
     let name = finding.file.strip_prefix(dir).unwrap_or(&finding.file).display().to_string();
     let name = if name.is_empty() { title(dir) } else { name };
-    let mut line = format!("  {sign} {name}  ");
+    let mut pieces = vec![name];
     if finding.offset > 0 || finding.len > 0 {
-        line.push_str(&format!("offset {:#08x}  ", finding.offset));
+        pieces.push(format!("offset {:#08x}", finding.offset));
     }
-    line.push_str(&format!("{code} {}", finding.code.title()));
+    let mut what = format!("{code} {}", finding.code.title());
     if finding.len > 0 {
-        line.push_str(&format!(", {} bytes", number::grouped(finding.len)));
+        what.push_str(&format!(", {} bytes", number::grouped(finding.len)));
     }
+    pieces.push(what);
     if let Some(span) = finding.indexes {
         let noun = if span.0 == span.1 { "entry" } else { "entries" };
-        line.push_str(&format!("  {noun} {}", number::span(span)));
-        if let Some(term) = finding.term {
-            line.push_str(&format!(" (term {})", number::grouped(term)));
-        }
+        let term =
+            finding.term.map_or(String::new(), |t| format!(" (term {})", number::grouped(t)));
+        pieces.push(format!("{noun} {}{term}", number::span(span)));
     }
-    if !finding.detail.is_empty() {
-        line.push_str(&format!("  {}", finding.detail));
-    }
-    out.line(&line)?;
+    pieces.push(finding.detail.clone());
+    out.pieces(&format!("  {sign} "), "  ", &pieces)?;
     if let Some(proof) = proof(finding) {
-        out.line(&format!("      proof: {proof}"))?;
+        out.paragraph("      ", &format!("proof: {proof}"))?;
     }
     Ok(())
 }
@@ -236,11 +238,10 @@ fn advice(report: &VerifyReport, dir: &Path, out: &mut Out) -> io::Result<()> {
     if let Some((first, last)) = report.acknowledged().find_map(|finding| finding.indexes) {
         let (noun, is, was) =
             if first == last { ("entry", "is", "it was") } else { ("entries", "are", "they were") };
-        out.line(&format!(
-            "  {noun} {} {is} not above commit {}: {was} acknowledged. Do not truncate here.",
-            number::span((first, last)),
-            number::grouped(commit)
-        ))?;
+        let what = format!("{noun} {} {is}", number::span((first, last)));
+        let commit = number::grouped(commit);
+        let says = format!("{what} not above commit {commit}: {was} acknowledged.");
+        out.pieces("  ", " ", &[says, "Do not truncate here.".to_owned()])?;
     }
     if let Some(lost) = report.summary.maybe_lost {
         out.line(&format!(
@@ -250,7 +251,7 @@ fn advice(report: &VerifyReport, dir: &Path, out: &mut Out) -> io::Result<()> {
     }
     let worst = report.findings.iter().max_by_key(|f| (f.severity, std::cmp::Reverse(f.code)));
     if let Some(finding) = worst.filter(|f| f.severity > Severity::Note) {
-        out.line(&format!("  next: {}", next(finding, dir).join("   ·   ")))?;
+        out.pieces("  next: ", "   ·   ", &next(finding, dir))?;
     }
     Ok(())
 }
@@ -261,7 +262,7 @@ pub(crate) fn next(finding: &Finding, dir: &Path) -> Vec<String> {
     let name = finding.file_name();
     let number = name.strip_suffix(".wal").and_then(|number| number.parse::<u64>().ok());
     if let Some(id) = number.filter(|_| finding.severity == Severity::Error && finding.len > 0) {
-        commands.push(format!("wal-tool dump {} --segment {id} --batches", dir.display()));
+        commands.push(format!("wal-tool hex {} {id}@{:#x}", dir.display(), finding.offset));
     }
     commands
 }

@@ -13,7 +13,7 @@
 use std::ops::ControlFlow;
 
 use crate::{
-    batch::{HEAD_LEN, Head, is_zero},
+    batch::{Flaw, HEAD_LEN, Head, is_zero},
     entry::EntryId,
     error::{Evidence, Result},
     fs::read_full,
@@ -128,6 +128,14 @@ impl<'a> Walk<'a, '_> {
                 {
                     return Ok((self.ending(here, scan.seq), self.promises));
                 }
+                // A torn write leaves no valid head: an open refuses it, whatever may prove what.
+                Scanned::BadBody(at) if at.bodies == Err(Flaw::Meaning) => {
+                    if self.refused(&at).is_break() {
+                        return Ok((self.ending(here, scan.seq), self.promises));
+                    }
+                    scan.pass(at.end(), at.head.seq);
+                    continue;
+                }
                 Scanned::BadBody(at) => {
                     let steps = steps_of_batch(&at.head, bytes).ok();
                     (Some((at, bytes.to_vec(), bad_entries(&at.head, bytes).zip(steps))), false)
@@ -175,17 +183,27 @@ impl<'a> Walk<'a, '_> {
         (self.each)(event)
     }
 
-    fn batch(&mut self, at: &HeadAt, bytes: &[u8]) -> ControlFlow<()> {
-        let meaningless = |seq| Gap {
+    fn refused(&mut self, at: &HeadAt) -> ControlFlow<()> {
+        self.begun = true;
+        let gap = self.meaningless(at);
+        self.tell(Event::Gap(gap))
+    }
+
+    /// A batch whose head checks and that says what nobody writes.
+    fn meaningless(&self, at: &HeadAt) -> Gap {
+        Gap {
             code: Code::W204,
             from: at.offset,
             to: at.end(),
-            seq,
+            seq: at.head.seq,
             next_seq: None,
             lost: None,
             evidence: Evidence::BornEnd(self.place.header.born_end),
             detail: "a valid batch says what no version of this log writes".to_owned(),
-        };
+        }
+    }
+
+    fn batch(&mut self, at: &HeadAt, bytes: &[u8]) -> ControlFlow<()> {
         if !std::mem::replace(&mut self.begun, true) {
             self.vow = true;
             return match state_of_batch(&at.head, bytes) {
@@ -196,7 +214,7 @@ impl<'a> Walk<'a, '_> {
                 Ok(None) | Err(_) => {
                     let gap = Gap {
                         detail: "the segment does not begin with a State batch".to_owned(),
-                        ..meaningless(at.head.seq)
+                        ..self.meaningless(at)
                     };
                     self.tell(Event::Gap(gap))
                 }
@@ -207,7 +225,7 @@ impl<'a> Walk<'a, '_> {
                 self.vow = self.promises.hear(&steps, at.head.is_marker());
                 self.tell(Event::Batch(at, bytes, &steps))
             }
-            Ok(_) | Err(_) => self.tell(Event::Gap(meaningless(at.head.seq))),
+            Ok(_) | Err(_) => self.tell(Event::Gap(self.meaningless(at))),
         }
     }
 

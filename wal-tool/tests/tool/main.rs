@@ -3,8 +3,11 @@
 //! Directories are made by the engine on the simulated disk, so that they come out the same each
 //! time, and are then laid on the real one.
 
+mod codes;
 mod directories;
 mod exits;
+mod forge;
+mod hostile;
 mod live;
 mod lone;
 mod moving;

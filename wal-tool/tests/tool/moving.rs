@@ -120,3 +120,20 @@ fn a_backup_restores_to_the_same_bytes_and_a_changed_one_to_nothing() {
     assert_eq!(code(&output), 3, "{output:?}");
     assert!(!home.join("other").exists() && !home.join("other.partial").exists());
 }
+
+#[test]
+fn a_disk_is_measured_and_nothing_is_left_on_it() {
+    let home = tempfile::tempdir().expect("a directory");
+    let home = home.path();
+    lay(home, "healthy", &made::healthy());
+    for dir in [".", "healthy"] {
+        let output = tool(home, &format!("bench-disk {dir} --seconds 0.1 --json"));
+        assert_eq!(code(&output), 0, "{output:?}");
+        let stdout = text(&output.stdout);
+        assert!(stdout.contains("\"p99_us\":") && stdout.contains("\"verdict\":"), "{stdout}");
+    }
+    assert!(text(&tool(home, "bench-disk . --seconds 0.1").stdout).contains("RESULT"));
+    assert_eq!(fs::read_dir(home).expect("listed").count(), 1);
+    assert_eq!(code(&tool(home, "verify healthy")), 0);
+    assert_eq!(code(&tool(home, "bench-disk nowhere")), 4);
+}
