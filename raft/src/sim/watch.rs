@@ -218,6 +218,16 @@ impl Checks {
         }
     }
 
+    /// Whether the node wrote entries that are not durable. A commit index or a mark that is not is
+    /// nothing that anybody waits for.
+    pub(super) fn waits_for_disk(&mut self, id: NodeId) -> bool {
+        self.nodes.get_mut(&id).is_some_and(|watch| {
+            let ops = lock(&watch.shadow).durable_before();
+            watch.mirror.durable(ops);
+            watch.mirror.durable_record().shared < watch.mirror.last()
+        })
+    }
+
     /// The node's disk was damaged from outside.
     pub(super) fn doubt(&mut self, id: NodeId) {
         if let Some(watch) = self.nodes.get_mut(&id) {

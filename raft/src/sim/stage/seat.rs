@@ -257,7 +257,7 @@ impl Stage {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let hangs = seat.syncing && seat.hangs_until > now;
         let leads = seat.machine.as_ref().filter(|machine| machine.is_leader());
-        let waits = leads.filter(|machine| machine.wants_sync());
+        let waits = leads.filter(|_| self.checks.waits_for_disk(id));
         let Some(durable) = waits.filter(|_| hangs && max > 0).map(|m| m.log().durable()) else {
             seat.hangs_since = None;
             return;
