@@ -14,6 +14,7 @@ use hardlog_kv::{http, meters::Scrape, replica::raft::RaftReplica, server::Serve
 use hardlog_raft::{
     Handle, Node, NodeConfig, RoleName,
     sessions::{self, Sessions},
+    transport::{Security, Tls, TlsError},
 };
 use tokio::{
     net::TcpListener,
@@ -48,7 +49,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let store = Store::new();
     let view = store.view();
     let store = Sessions::new(store, sessions::Limits::default());
-    let node = Node::start(node_config(&settings), store)?;
+    let node = Node::start(node_config(&settings)?, store)?;
     say(&format!("node {id}: {}", node.recovery_report()))?;
     let monitoring = match settings.http {
         Some(address) => Some(runtime.block_on(TcpListener::bind(address))?),
@@ -121,7 +122,7 @@ async fn failure(node: Handle) -> String {
     }
 }
 
-fn node_config(settings: &NodeSettings) -> NodeConfig {
+fn node_config(settings: &NodeSettings) -> Result<NodeConfig, Failure> {
     let raft = hardlog_raft::Config {
         tick: settings.tick,
         command_bytes_max: settings.command_bytes_max(),
@@ -131,7 +132,11 @@ fn node_config(settings: &NodeSettings) -> NodeConfig {
         insecure: settings.insecure,
         ..hardlog_raft::Config::production()
     };
-    NodeConfig {
+    let security = settings.tls.as_ref().map(|files| {
+        let tls = Tls::from_files(&files.authority, &files.certificate, &files.key)?;
+        Ok::<_, TlsError>(Arc::new(tls) as Arc<dyn Security>)
+    });
+    Ok(NodeConfig {
         id: settings.id,
         cluster: settings.cluster,
         peers: settings.peers.iter().map(|(id, member)| (id, member.raft())).collect(),
@@ -143,8 +148,8 @@ fn node_config(settings: &NodeSettings) -> NodeConfig {
         snapshot_every_bytes: settings.snapshot_every_bytes,
         keep_behind: settings.keep_behind,
         listener: None,
-        security: None,
-    }
+        security: security.transpose()?,
+    })
 }
 
 fn say(line: &str) -> io::Result<()> {

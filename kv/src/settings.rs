@@ -71,7 +71,19 @@ pub(crate) struct Settings {
     /// Seconds that clients get for their answers when the node stops [default: 3]
     #[arg(long, value_parser = value_parser!(u64).range(0..=3600))]
     stop_timeout: Option<u64>,
-    /// Accept addresses that are not on loopback; nothing is encrypted or authenticated
+    /// Certificate of the authority that the other nodes' certificates must come from, in PEM. With
+    /// it the nodes talk by TLS; clients do not
+    #[arg(long)]
+    tls_authority: Option<PathBuf>,
+    /// This node's certificate and those between it and the authority's, in PEM; it must be for
+    /// node-ID.cluster-CLUSTER.hardlog, the cluster in 16 hexadecimal digits
+    #[arg(long)]
+    tls_certificate: Option<PathBuf>,
+    /// The private key of that certificate, in PEM
+    #[arg(long)]
+    tls_key: Option<PathBuf>,
+    /// Accept addresses that are not on loopback; nothing but TLS between nodes is encrypted or
+    /// authenticated
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     insecure: Option<bool>,
 }
@@ -93,7 +105,16 @@ pub(crate) struct NodeSettings {
     pub(crate) segment_bytes: u64,
     pub(crate) tick: Duration,
     pub(crate) stop_timeout: Duration,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) insecure: bool,
+}
+
+/// What TLS between the nodes needs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    pub(crate) authority: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// The settings alone, as the other sources are read.
@@ -161,6 +182,9 @@ impl Settings {
             segment: self.segment.or(other.segment),
             tick: self.tick.or(other.tick),
             stop_timeout: self.stop_timeout.or(other.stop_timeout),
+            tls_authority: self.tls_authority.or(other.tls_authority),
+            tls_certificate: self.tls_certificate.or(other.tls_certificate),
+            tls_key: self.tls_key.or(other.tls_key),
             insecure: self.insecure.or(other.insecure),
         }
     }
@@ -184,12 +208,20 @@ impl Settings {
             segment_bytes: self.segment.unwrap_or(64) << 20,
             tick: Duration::from_millis(self.tick.unwrap_or(40)),
             stop_timeout: Duration::from_secs(self.stop_timeout.unwrap_or(3)),
+            tls: match (self.tls_authority, self.tls_certificate, self.tls_key) {
+                (None, None, None) => None,
+                (Some(authority), Some(certificate), Some(key)) => {
+                    Some(TlsFiles { authority, certificate, key })
+                }
+                _ => return Err("tls-authority, tls-certificate and tls-key go together".into()),
+            },
             insecure: self.insecure.unwrap_or(false),
             peers,
         };
         let beyond = |address: SocketAddr| !address.ip().is_loopback() && !settings.insecure;
         if beyond(settings.listen) || settings.http.is_some_and(beyond) {
-            return Err("listening beyond loopback needs insecure: nothing is encrypted".into());
+            let why = "listening for clients beyond loopback needs insecure: nothing is encrypted";
+            return Err(why.into());
         }
         Ok(settings)
     }

@@ -99,6 +99,8 @@ fn what_is_missing_or_does_not_fit_is_said() {
         let arguments = [&arguments[..], &["--insecure"]].concat();
         assert!(gather(flags(&arguments), None, none()).is_ok(), "{beyond}");
     }
+    let half = ["--id=1", "--dir=d", "--peers", PEERS, "--tls-key=k"];
+    assert!(error(&half).contains("go together"));
     let gone = gather(Settings::default(), Some(Path::new("/nonexistent/node.toml")), none());
     assert!(gone.unwrap_err().contains("/nonexistent/node.toml: "));
 }

@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     net::SocketAddr,
+    path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -34,10 +35,20 @@ impl TestCluster {
 
     /// With further arguments for each node.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        Self::start_prepared(|_| arguments, |_| ())
+    }
+
+    /// With arguments for its directory, and something to do there before the nodes start.
+    pub(crate) fn start_prepared(
+        arguments: impl FnOnce(&Path) -> Vec<String>,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let arguments = arguments(dir.path());
         let options = NodeOptions { program: PROGRAM.into(), arguments };
         let mut nodes = LocalCluster::open(dir.path(), 3, options).unwrap();
+        prepare(dir.path());
         nodes.start_all().unwrap();
         let cluster = Self { nodes, _dir: dir };
         cluster.leader();

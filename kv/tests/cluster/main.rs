@@ -13,3 +13,4 @@ mod once;
 mod operate;
 mod program;
 mod python;
+mod tls;

@@ -41,7 +41,7 @@ pub struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file that is missing, or holds no such thing in PEM.
-    #[error("{path}: {source}")]
+    #[error("{path} is not what it should be, in PEM")]
     Pem {
         /// The file.
         path: String,
@@ -69,9 +69,10 @@ impl Tls {
                 found => Ok(found),
             }
         };
+        let (authority, chain) = (certificates(authority)?, certificates(chain)?);
         let key = PrivateKeyDer::from_pem_file(key)
             .map_err(|source| TlsError::Pem { path: key.display().to_string(), source })?;
-        Self::new(certificates(authority)?, &certificates(chain)?, &key)
+        Self::new(authority, &chain, &key)
     }
 
     /// The same from what the files hold.
