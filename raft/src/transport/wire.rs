@@ -26,7 +26,7 @@ pub trait Wire: Read + Write + Send {
 
 /// Protects connections; [`Settings::security`](super::Settings::security).
 ///
-/// Implemented by [`Tls`](super::Tls) under feature `tls`.
+/// Implemented by `transport::Tls` under feature `tls`.
 pub trait Security: Debug + Send + Sync {
     /// Protects a connection that this node has opened to `node` of `cluster`.
     ///
