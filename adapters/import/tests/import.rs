@@ -30,7 +30,7 @@ fn entry(index: u64, term: u64, len: usize) -> Entry {
     let mut entry = Entry::default();
     (entry.index, entry.term) = (index, term);
     entry.data = vec![u8::try_from(index % 251).unwrap(); len].into();
-    if index % 10 == 0 {
+    if index.is_multiple_of(10) {
         entry.set_entry_type(EntryType::EntryConfChangeV2);
         entry.context = format!("context {index}").into_bytes().into();
     }

@@ -49,6 +49,7 @@ impl Shelf {
         self.reader.clone()
     }
 
+    #[cfg(feature = "v0_10")]
     pub(crate) fn snapshots(&self) -> &SnapshotStore {
         &self.snapshots
     }
