@@ -81,6 +81,16 @@ impl Inbox {
         self.announce(input);
     }
 
+    /// Several at once: one round takes them all, so they share a batch.
+    pub(crate) fn propose_all(&self, proposals: Vec<(Bytes, Call<Bytes>)>) {
+        let mut input = self.lock();
+        if input.closed {
+            return drop((input, proposals));
+        }
+        input.proposals.extend(proposals);
+        self.announce(input);
+    }
+
     pub(crate) fn read(&self, call: Call<()>) {
         let mut input = self.lock();
         if input.closed {

@@ -174,6 +174,32 @@ impl Handle {
         self.inbox.propose(data, call);
     }
 
+    /// Proposes commands in this order, as [`Handle::propose`] would one after the other, but taken
+    /// by the node in one piece: they become one batch of the log and share one sync, as far as
+    /// [`Config::unsaved_bytes_max`] allows. Each `done` is called once.
+    ///
+    /// Once there is no room for one of them, it and all after it are refused as
+    /// [`ProposeError::Busy`]: what takes effect has no such gaps.
+    pub fn propose_all<D>(&self, commands: impl IntoIterator<Item = (Bytes, D)>)
+    where
+        D: FnOnce(Result<Bytes, ProposeError>) + Send + 'static,
+    {
+        let mut full = false;
+        let mut taken = Vec::new();
+        for (data, done) in commands {
+            let call = Call::new(&self.waiting, done);
+            full = full || self.is_full();
+            if full {
+                call.answer(Err(ProposeError::Busy));
+            } else {
+                taken.push((data, call));
+            }
+        }
+        if !taken.is_empty() {
+            self.inbox.propose_all(taken);
+        }
+    }
+
     /// Asks when the local state machine may be read so that the read is linearizable. `done` is
     /// called once: without an error when everything that was committed before this call is
     /// applied here.

@@ -32,9 +32,11 @@ impl RaftReplica {
 
 impl Replica for RaftReplica {
     fn propose(&self, proposals: Vec<Proposal>) {
-        for Proposal { entry, done } in proposals {
-            self.handle.propose(entry, move |result| done(result.map_err(Refusal::from)));
-        }
+        self.handle.propose_all(proposals.into_iter().map(|Proposal { entry, done }| {
+            (entry, move |result: Result<Bytes, ProposeError>| {
+                done(result.map_err(Refusal::from));
+            })
+        }));
     }
 
     fn read(&self, done: ReadDone) {

@@ -1,5 +1,9 @@
 //! What one node does by itself.
 
+use std::ops::ControlFlow;
+
+use hardlog::inspect::{DumpOptions, Row, dump};
+
 use super::cluster::{Cluster, Journal, propose, read, until};
 use crate::{Config, Error, Node, NodeConfig, ProposeError, RoleName};
 
@@ -109,4 +113,64 @@ fn a_write_does_not_wait_for_a_tick() {
     let start = std::time::Instant::now();
     (0..20).for_each(|i| drop(cluster.write(&format!("{i}"))));
     assert!(start.elapsed() < 10 * tick, "20 writes took {:?}", start.elapsed());
+}
+
+/// Entries of each batch that holds some, in the order in which they were written.
+fn entries_by_batch(dir: &std::path::Path) -> Vec<u64> {
+    let fs = hardlog::fs::disk::DiskFs::new(dir);
+    let mut batches = vec![0];
+    dump(&fs, &DumpOptions::default(), &mut |row| {
+        match row {
+            Row::Batch(_) => batches.push(0),
+            Row::Entry(_) => *batches.last_mut().unwrap() += 1,
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    batches.retain(|entries| *entries > 0);
+    batches
+}
+
+#[test]
+fn commands_that_are_proposed_together_are_one_batch_and_are_answered_one_by_one() {
+    let mut cluster = alone();
+    cluster.write("first");
+    let (sender, answers) = std::sync::mpsc::channel();
+    let commands = (0..200).map(|i| {
+        let sender = sender.clone();
+        let done = move |result: Result<_, _>| sender.send((i, result.unwrap())).unwrap();
+        (format!("{i}").into(), done)
+    });
+    cluster.handle(1).propose_all(commands);
+    drop(sender);
+    for (at, (i, reply)) in answers.iter().enumerate() {
+        assert_eq!((at, reply), (i, format!("{:09} {i}", i + 3).into()));
+    }
+    assert_eq!(cluster.commands(1).len(), 201);
+    cluster.shutdown(1);
+    let batches = entries_by_batch(&cluster.dir(1));
+    assert_eq!(batches, [1, 1, 200], "the no-op, the first one, the rest");
+}
+
+#[test]
+fn what_there_is_no_room_for_is_refused_and_all_after_it() {
+    let mut cluster = alone();
+    cluster.kill(1);
+    cluster.config.pending_max = 50;
+    cluster.revive(1);
+    cluster.write("first");
+    let (sender, answers) = std::sync::mpsc::channel();
+    let commands = (0..200).map(|i| {
+        let sender = sender.clone();
+        (format!("{i}").into(), move |result: Result<_, _>| sender.send((i, result)).unwrap())
+    });
+    cluster.handle(1).propose_all(commands);
+    drop(sender);
+    let answers: std::collections::BTreeMap<_, _> = answers.iter().collect();
+    assert_eq!(answers.len(), 200, "every call is answered");
+    let taken = answers.values().filter(|answer| answer.is_ok()).count();
+    assert!((50..200).contains(&taken), "{taken} are taken");
+    assert!(answers.values().take(taken).all(Result::is_ok), "the first ones");
+    assert!(answers.values().skip(taken).all(|a| *a == Err(ProposeError::Busy)));
 }
