@@ -398,7 +398,7 @@ impl Exchange {
             self.shared.meters.answered(Kind::Read, since.elapsed(), result.is_ok() || stale);
             let reply = match result {
                 Err(refusal) if !stale => self.refuse(refusal, Kind::Read, slot),
-                _ => query.answer(&self.shared.view.read()).reply(),
+                _ => self.shared.view.read().answer(&query).reply(),
             };
             self.pipeline.fill(ticket, reply);
         }

@@ -24,7 +24,6 @@ pub mod limits;
 pub mod local;
 pub mod members;
 pub mod meters;
-pub mod op;
 pub mod outcome;
 mod pipeline;
 pub mod query;
@@ -37,4 +36,5 @@ mod session;
 pub mod slot;
 pub mod store;
 mod transaction;
-pub mod wire;
+
+pub use hardlog_kv_op::{op, wire};

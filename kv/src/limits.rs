@@ -2,16 +2,13 @@
 //! connection may hold.
 //!
 //! The limit at the socket, the limit at the state machine and the limit at a snapshot's restore
-//! are the same constants, so that what was accepted once can always be replayed.
+//! are the same constants, so that what was accepted once can always be replayed. What bounds an
+//! entry of the log stands beside its encoding, in `hardlog-kv-op`.
 
-/// Longest key, in bytes.
-pub const KEY_MAX: usize = 64 << 10;
-/// Longest value, in bytes.
-pub const VALUE_MAX: usize = 8 << 20;
+pub use hardlog_kv_op::limits::{ELEMENTS_MAX, KEY_MAX, STEPS_MAX, VALUE_MAX};
+
 /// Longest request on the wire, in bytes, framing included.
 pub const REQUEST_MAX: usize = 16 << 20;
-/// Most elements of a request's array, and of any aggregate of a reply.
-pub const ELEMENTS_MAX: usize = 1 << 20;
 /// Longest line of the protocol (a header, a simple string, an inline command), in bytes.
 pub const LINE_MAX: usize = 64 << 10;
 /// Deepest nesting of a reply that the client follows.
@@ -34,8 +31,6 @@ pub const OUTPUT_MAX: usize = 1 << 20;
 pub const REPLY_MAX: usize = 64 << 20;
 /// Longest entry of the log that a request becomes, in bytes: never longer than the request.
 pub const COMMAND_MAX: usize = REQUEST_MAX;
-/// Most commands in one transaction.
-pub const STEPS_MAX: usize = 64 << 10;
 /// Longest pattern of SCAN MATCH, in bytes.
 pub const PATTERN_MAX: usize = 1 << 10;
 /// Most keys that one SCAN looks at, whatever COUNT it names.

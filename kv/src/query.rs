@@ -1,75 +1,29 @@
-//! A question to the store, and its answer.
+//! What the store answers to a [`Query`].
 //!
-//! The layer above is [`crate::command`]; below is [`Keyspace`]. A question outside a transaction is
-//! answered by the connection once the replica says that it may; inside one it stands in the log
-//! entry between the writes and is answered where it stands, so it has bytes as well:
-//!
-//! ```text
-//! query    kind u8, then by kind   32 GET string · 33 MGET count u32, count × string
-//!                                  34 EXISTS count u32, count × string · 35 DBSIZE
-//!                                  36 STRLEN string · 37 TYPE string
-//! ```
-//! SCAN has none: a cursor is no part of a transaction.
+//! The layer above is [`crate::command`] for a question of its own, and [`crate::store`] for one in a
+//! transaction; below is [`Keyspace`]. What a question says in an entry is no matter of this file:
+//! that is `hardlog-kv-op`.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
+pub use hardlog_kv_op::query::{Query, Scan};
 
 use crate::{
     glob,
-    limits::{ELEMENTS_MAX, REPLY_MAX, SCAN_BYTES_MAX},
+    limits::{REPLY_MAX, SCAN_BYTES_MAX},
     outcome::Outcome,
     store::Keyspace,
-    wire::{DecodeError, put_len, put_string, take_key, take_list},
 };
 
-/// A question to the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Query {
-    /// The value of a key.
-    Get(Bytes),
-    /// The values of keys.
-    MGet(Vec<Bytes>),
-    /// How many of the keys are there; one named twice counts twice.
-    Exists(Vec<Bytes>),
-    /// How many keys there are.
-    DbSize,
-    /// The length of a value in bytes, 0 without one.
-    StrLen(Bytes),
-    /// `string` or `none`.
-    Type(Bytes),
-    /// Some keys, and the cursor to go on with.
-    Scan(Scan),
-}
-
-/// What SCAN asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scan {
-    /// Where to go on; 0 to begin.
-    pub cursor: u64,
-    /// Only keys like this.
-    pub pattern: Option<Bytes>,
-    /// About how many keys to look at.
-    pub count: usize,
-    /// Whether only keys of a type are wanted that no key here has.
-    pub other_type: bool,
-}
-
-pub(crate) const GET: u8 = 32;
-pub(crate) const MGET: u8 = 33;
-pub(crate) const EXISTS: u8 = 34;
-pub(crate) const DBSIZE: u8 = 35;
-pub(crate) const STRLEN: u8 = 36;
-pub(crate) const TYPE: u8 = 37;
-
-impl Query {
-    /// The answer of a store.
+impl Keyspace {
+    /// The answer to a question.
     #[must_use]
-    pub fn answer(&self, keyspace: &Keyspace) -> Outcome {
+    pub fn answer(&self, query: &Query) -> Outcome {
         let count = |n: usize| Outcome::Count(i64::try_from(n).unwrap_or(i64::MAX));
         let value = |value: Option<Bytes>| value.map_or(Outcome::Nothing, Outcome::Value);
-        match self {
-            Self::Get(key) => value(keyspace.get(key)),
-            Self::MGet(keys) => {
-                let values: Vec<_> = keys.iter().map(|key| keyspace.get(key)).collect();
+        match query {
+            Query::Get(key) => value(self.get(key)),
+            Query::MGet(keys) => {
+                let values: Vec<_> = keys.iter().map(|key| self.get(key)).collect();
                 // The same large value may be asked for many times in one small request.
                 let bytes: usize = values.iter().flatten().map(Bytes::len).sum();
                 if bytes > REPLY_MAX {
@@ -77,101 +31,23 @@ impl Query {
                 }
                 Outcome::List(values.into_iter().map(value).collect())
             }
-            Self::Exists(keys) => count(keys.iter().filter(|key| keyspace.contains(key)).count()),
-            Self::DbSize => count(keyspace.len()),
-            Self::StrLen(key) => count(keyspace.get(key).map_or(0, |value| value.len())),
-            Self::Type(key) => Outcome::Word(Bytes::from_static(match keyspace.contains(key) {
+            Query::Exists(keys) => count(keys.iter().filter(|key| self.contains(key)).count()),
+            Query::DbSize => count(self.len()),
+            Query::StrLen(key) => count(self.get(key).map_or(0, |value| value.len())),
+            Query::Type(key) => Outcome::Word(Bytes::from_static(match self.contains(key) {
                 true => b"string",
                 false => b"none",
             })),
-            Self::Scan(scan) => scan.answer(keyspace),
+            Query::Scan(scan) => self.some(scan),
         }
     }
 
-    /// Bytes of the request that it keeps in memory, about.
-    #[must_use]
-    pub fn request_len(&self) -> usize {
-        match self {
-            Self::Get(key) | Self::StrLen(key) | Self::Type(key) => key.len(),
-            Self::MGet(keys) | Self::Exists(keys) => keys.iter().map(|key| key.len() + 32).sum(),
-            Self::Scan(scan) => scan.pattern.as_ref().map_or(0, Bytes::len),
-            Self::DbSize => 0,
-        }
-    }
-
-    /// The same question without a hold on the buffer it was received in, if that costs little: a
-    /// few bytes must not keep a whole buffer while they wait.
-    #[must_use]
-    pub fn detached(self) -> Self {
-        const COPIED_MAX: usize = 4 << 10;
-        if self.request_len() > COPIED_MAX {
-            return self;
-        }
-        let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
-        let own_all = |keys: Vec<Bytes>| keys.into_iter().map(own).collect();
-        match self {
-            Self::Get(key) => Self::Get(own(key)),
-            Self::MGet(keys) => Self::MGet(own_all(keys)),
-            Self::Exists(keys) => Self::Exists(own_all(keys)),
-            Self::DbSize => Self::DbSize,
-            Self::StrLen(key) => Self::StrLen(own(key)),
-            Self::Type(key) => Self::Type(own(key)),
-            Self::Scan(scan) => Self::Scan(Scan { pattern: scan.pattern.map(own), ..scan }),
-        }
-    }
-
-    /// Whether it may stand in a transaction.
-    #[must_use]
-    pub fn is_transactional(&self) -> bool {
-        !matches!(self, Self::Scan(_))
-    }
-
-    /// Appends the question to an entry.
-    ///
-    /// # Panics
-    /// For one that has no place in a transaction.
-    pub(crate) fn put(&self, out: &mut BytesMut) {
-        let one = |out: &mut BytesMut, kind, key: &Bytes| {
-            out.put_u8(kind);
-            put_string(out, key);
-        };
-        let many = |out: &mut BytesMut, kind, keys: &[Bytes]| {
-            out.put_u8(kind);
-            put_len(out, keys.len());
-            keys.iter().for_each(|key| put_string(out, key));
-        };
-        match self {
-            Self::Get(key) => one(out, GET, key),
-            Self::MGet(keys) => many(out, MGET, keys),
-            Self::Exists(keys) => many(out, EXISTS, keys),
-            Self::DbSize => out.put_u8(DBSIZE),
-            Self::StrLen(key) => one(out, STRLEN, key),
-            Self::Type(key) => one(out, TYPE, key),
-            Self::Scan(_) => panic!("SCAN has no place in a transaction"),
-        }
-    }
-
-    /// The question of a kind; its kind is read already.
-    pub(crate) fn take(kind: u8, from: &mut Bytes) -> Result<Self, DecodeError> {
-        Ok(match kind {
-            GET => Self::Get(take_key(from)?),
-            MGET => Self::MGet(take_list(from, ELEMENTS_MAX, take_key)?),
-            EXISTS => Self::Exists(take_list(from, ELEMENTS_MAX, take_key)?),
-            DBSIZE => Self::DbSize,
-            STRLEN => Self::StrLen(take_key(from)?),
-            TYPE => Self::Type(take_key(from)?),
-            _ => return Err(DecodeError("unknown kind")),
-        })
-    }
-}
-
-impl Scan {
-    fn answer(&self, keyspace: &Keyspace) -> Outcome {
-        let (next, mut keys) = keyspace.scan(self.cursor, self.count, SCAN_BYTES_MAX);
-        if let Some(pattern) = &self.pattern {
+    fn some(&self, scan: &Scan) -> Outcome {
+        let (next, mut keys) = self.scan(scan.cursor, scan.count, SCAN_BYTES_MAX);
+        if let Some(pattern) = &scan.pattern {
             keys.retain(|key| glob::matches(pattern, key));
         }
-        if self.other_type {
+        if scan.other_type {
             keys.clear();
         }
         let next = Outcome::Value(next.to_string().into());

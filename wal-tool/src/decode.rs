@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use clap::ValueEnum;
 use hardlog::Entry;
-use hardlog_kv::op::Op;
+use hardlog_kv_op::op::Op;
 use hardlog_raft::payload::Payload;
 
 use crate::number;

@@ -184,7 +184,7 @@ fn a_query_is_answered_from_the_store() {
     let mut keyspace = Keyspace::default();
     keyspace.insert(b"a", b"1");
     keyspace.insert(b"b", b"2");
-    let answer = |query: Query| query.answer(&keyspace);
+    let answer = |query: Query| keyspace.answer(&query);
     let value = |text| Outcome::Value(bytes(text));
     assert_eq!(answer(Query::Get(bytes("a"))), value("1"));
     assert_eq!(answer(Query::Get(bytes("c"))), Outcome::Nothing);
@@ -203,9 +203,9 @@ fn a_query_is_answered_from_the_store() {
 fn a_small_request_cannot_ask_for_an_endless_reply() {
     let mut keyspace = Keyspace::default();
     keyspace.insert(b"a", &vec![0; 1 << 20]);
-    let Outcome::List(values) = Query::MGet(vec![bytes("a"); 64]).answer(&keyspace) else {
+    let Outcome::List(values) = keyspace.answer(&Query::MGet(vec![bytes("a"); 64])) else {
         panic!("64 MiB are allowed");
     };
     assert_eq!(values.len(), 64);
-    assert_eq!(Query::MGet(vec![bytes("a"); 65]).answer(&keyspace), Outcome::ReplyTooLong);
+    assert_eq!(keyspace.answer(&Query::MGet(vec![bytes("a"); 65])), Outcome::ReplyTooLong);
 }

@@ -68,7 +68,7 @@ fn exec(keyspace: &mut Keyspace, steps: Vec<Step>) -> Outcome {
     for step in steps {
         let outcome = match step {
             Step::Do(op) => apply(keyspace, op),
-            Step::Ask(query) => query.answer(keyspace),
+            Step::Ask(query) => keyspace.answer(&query),
         };
         let len = outcome.encoded_len();
         let fits = len <= room;

@@ -1,9 +1,8 @@
 //! What a write is in the replicated log.
 //!
-//! The layer above is [`crate::command`], which makes an [`Op`] of a request; below is
-//! [`crate::store`], which applies it on every node and answers with an
-//! [`Outcome`](crate::outcome::Outcome). Entries live as long as the log does, so the encoding is
-//! our own, explicit and little-endian, and does not change with a library:
+//! The layer above is the server, which makes an [`Op`] of a request and whose store applies it on
+//! every node. Entries live as long as the log does, so the encoding is our own, explicit and
+//! little-endian, and does not change with a library:
 //!
 //! ```text
 //! op       kind u8, then by kind      1 SET    string key, string value
@@ -140,7 +139,7 @@ const GET_DEL: u8 = 8;
 const EXEC: u8 = 9;
 
 /// Bytes that an entry of a transaction begins with, before its steps.
-pub(crate) const EXEC_HEADER_LEN: usize = 5;
+pub const EXEC_HEADER_LEN: usize = 5;
 
 impl Op {
     /// The op as bytes of a log entry.
@@ -257,7 +256,11 @@ impl Op {
 }
 
 impl Step {
-    pub(crate) fn put(&self, out: &mut BytesMut) {
+    /// Appends the step to an entry.
+    ///
+    /// # Panics
+    /// For a question that has no place in a transaction.
+    pub fn put(&self, out: &mut BytesMut) {
         match self {
             Self::Do(op) => op.put(out),
             Self::Ask(query) => query.put(out),
@@ -317,8 +320,8 @@ impl Answer {
     }
 }
 
-/// The beginning of a transaction's entry; its steps follow.
-pub(crate) fn put_exec(out: &mut BytesMut, count: usize) {
+/// Appends the beginning of a transaction's entry; `count` steps follow.
+pub fn put_exec(out: &mut BytesMut, count: usize) {
     out.put_u8(EXEC);
     put_len(out, count);
 }

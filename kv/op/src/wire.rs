@@ -1,5 +1,5 @@
-//! The small pieces that an [`crate::op::Op`], a [`crate::query::Query`] and an
-//! [`crate::outcome::Outcome`] are encoded with: lengths, strings and lists.
+//! The small pieces that an [`crate::op::Op`], a [`crate::query::Query`] and an outcome of the server
+//! are encoded with: lengths, strings and lists.
 //!
 //! Little-endian, explicit, independent of any library, since entries live as long as the log does.
 //!
@@ -15,30 +15,55 @@ use crate::limits::{KEY_MAX, VALUE_MAX};
 #[error("cannot be decoded: {0}")]
 pub struct DecodeError(pub &'static str);
 
-pub(crate) const CUT_SHORT: DecodeError = DecodeError("cut short");
+/// The input ends before what it announces.
+pub const CUT_SHORT: DecodeError = DecodeError("cut short");
 
-pub(crate) fn put_len(out: &mut BytesMut, len: usize) {
+/// Appends a length.
+///
+/// # Panics
+/// Beyond 2³² − 1, which no request reaches.
+pub fn put_len(out: &mut BytesMut, len: usize) {
     out.put_u32_le(u32::try_from(len).expect("requests are limited to 16 MiB"));
 }
 
-pub(crate) fn put_string(out: &mut BytesMut, bytes: &[u8]) {
+/// Appends a length and bytes.
+///
+/// # Panics
+/// As [`put_len`].
+pub fn put_string(out: &mut BytesMut, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.put_slice(bytes);
 }
 
-pub(crate) fn take_u8(from: &mut Bytes) -> Result<u8, DecodeError> {
+/// Takes a byte.
+///
+/// # Errors
+/// [`CUT_SHORT`].
+pub fn take_u8(from: &mut Bytes) -> Result<u8, DecodeError> {
     from.try_get_u8().map_err(|_| CUT_SHORT)
 }
 
-pub(crate) fn take_i64(from: &mut Bytes) -> Result<i64, DecodeError> {
+/// Takes a signed integer of 64 bits.
+///
+/// # Errors
+/// [`CUT_SHORT`].
+pub fn take_i64(from: &mut Bytes) -> Result<i64, DecodeError> {
     from.try_get_i64_le().map_err(|_| CUT_SHORT)
 }
 
-pub(crate) fn take_key(from: &mut Bytes) -> Result<Bytes, DecodeError> {
+/// Takes a string of at most [`KEY_MAX`] bytes.
+///
+/// # Errors
+/// A longer one, or one that is cut short.
+pub fn take_key(from: &mut Bytes) -> Result<Bytes, DecodeError> {
     take_string(from, KEY_MAX)
 }
 
-pub(crate) fn take_value(from: &mut Bytes) -> Result<Bytes, DecodeError> {
+/// Takes a string of at most [`VALUE_MAX`] bytes.
+///
+/// # Errors
+/// A longer one, or one that is cut short.
+pub fn take_value(from: &mut Bytes) -> Result<Bytes, DecodeError> {
     take_string(from, VALUE_MAX)
 }
 
@@ -50,7 +75,11 @@ fn take_string(from: &mut Bytes, max: usize) -> Result<Bytes, DecodeError> {
     if len > from.len() { Err(CUT_SHORT) } else { Ok(from.split_to(len)) }
 }
 
-pub(crate) fn take_list<T>(
+/// Takes a list of at most `max` elements.
+///
+/// # Errors
+/// A longer one, and those of `take`.
+pub fn take_list<T>(
     from: &mut Bytes,
     max: usize,
     mut take: impl FnMut(&mut Bytes) -> Result<T, DecodeError>,
@@ -68,6 +97,9 @@ pub(crate) fn take_list<T>(
 }
 
 /// Refuses what goes on after its end.
-pub(crate) fn ended<T>(from: &Bytes, value: T) -> Result<T, DecodeError> {
+///
+/// # Errors
+/// Bytes are left.
+pub fn ended<T>(from: &Bytes, value: T) -> Result<T, DecodeError> {
     if from.has_remaining() { Err(DecodeError("trailing bytes")) } else { Ok(value) }
 }
