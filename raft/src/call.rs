@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use hardlog::EntryId;
+
 use crate::{core::Refused, message::NodeId};
 
 /// Why a proposal or a read was not answered as wished.
@@ -58,10 +60,13 @@ impl From<Refused> for ProposeError {
 }
 
 type Callback<T> = Box<dyn FnOnce(Result<T, ProposeError>) + Send>;
+type Placed = Box<dyn FnOnce(EntryId) + Send>;
 
 /// Answers its caller once; with `otherwise` if it is dropped before.
 pub(crate) struct Call<T> {
     callback: Option<Callback<T>>,
+    /// Who wants to know where a command will stand.
+    placed: Option<Placed>,
     otherwise: ProposeError,
     waiting: Arc<AtomicUsize>,
 }
@@ -75,7 +80,14 @@ impl<T> Call<T> {
         waiting.fetch_add(1, Ordering::Relaxed);
         let callback: Callback<T> = Box::new(callback);
         let waiting = Arc::clone(waiting);
-        Self { callback: Some(callback), otherwise: ProposeError::Stopped, waiting }
+        let otherwise = ProposeError::Stopped;
+        Self { callback: Some(callback), placed: None, otherwise, waiting }
+    }
+
+    /// Says where the command will stand as soon as that is known.
+    pub(crate) fn and_place(mut self, placed: impl FnOnce(EntryId) + Send + 'static) -> Self {
+        self.placed = Some(Box::new(placed));
+        self
     }
 
     pub(crate) fn answer(mut self, result: Result<T, ProposeError>) {
@@ -85,6 +97,14 @@ impl<T> Call<T> {
     /// From here on the command may take effect, whatever happens to the caller.
     pub(crate) fn may_happen(&mut self) {
         self.otherwise = ProposeError::Unknown;
+    }
+
+    /// The command stands in the log under this id, and may take effect.
+    pub(crate) fn place(&mut self, id: EntryId) {
+        self.may_happen();
+        if let Some(placed) = self.placed.take() {
+            placed(id);
+        }
     }
 
     fn finish(&mut self, result: Result<T, ProposeError>) {
@@ -107,6 +127,19 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+
+    #[test]
+    fn whoever_asks_is_told_the_place_once_and_the_command_may_happen_from_then_on() {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (sender, receiver) = channel();
+        let done = move |result: Result<u8, _>| assert_eq!(result, Err(ProposeError::Unknown));
+        let placed = move |id| sender.send(id).unwrap();
+        let mut call = Call::new(&waiting, done).and_place(placed);
+        call.place(EntryId::new(7, 2));
+        call.place(EntryId::new(8, 2));
+        drop(call);
+        assert_eq!(receiver.into_iter().collect::<Vec<_>>(), [EntryId::new(7, 2)]);
+    }
 
     #[test]
     fn a_call_is_answered_exactly_once_even_if_it_is_dropped() {

@@ -178,7 +178,7 @@ impl Driver {
     pub(crate) fn propose(&mut self, data: &Bytes, mut call: Call<Bytes>) {
         match self.core.propose(data) {
             Ok(id) => {
-                call.may_happen();
+                call.place(id);
                 self.waiting.push_back(Waiting { index: id.index, term: id.term, call });
             }
             Err(refused) => call.answer(Err(refused.into())),

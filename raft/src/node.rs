@@ -29,7 +29,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hardlog::{Index, Log, RecoveryReport};
+use hardlog::{EntryId, Index, Log, RecoveryReport};
 
 use crate::{
     call::{Call, OrderError, ProposeError},
@@ -168,6 +168,22 @@ impl Handle {
         done: impl FnOnce(Result<Bytes, ProposeError>) + Send + 'static,
     ) {
         let call = Call::new(&self.waiting, done);
+        if self.is_full() {
+            return call.answer(Err(ProposeError::Busy));
+        }
+        self.inbox.propose(data, call);
+    }
+
+    /// As [`Handle::propose`]; besides, `placed` is called once this node, as the leader, has put
+    /// the command into its log: with the index and term under which it will commit, should it
+    /// ever. It is not called where nothing happened, and always before `done`.
+    pub fn submit(
+        &self,
+        data: Bytes,
+        placed: impl FnOnce(EntryId) + Send + 'static,
+        done: impl FnOnce(Result<Bytes, ProposeError>) + Send + 'static,
+    ) {
+        let call = Call::new(&self.waiting, done).and_place(placed);
         if self.is_full() {
             return call.answer(Err(ProposeError::Busy));
         }
@@ -405,6 +421,7 @@ impl Runner {
             status.commit = core.commit();
             status.first = first;
             status.last = core.last_id().index;
+            status.log_bytes = log.live_bytes();
             status.snapshot = snapshot.map_or(0, |mark| mark.id.index);
         });
     }

@@ -127,6 +127,7 @@ fn first_status(config: &NodeConfig, log: &Log, applied: Index) -> Status {
         applied,
         first: log.first_log_index(),
         last: log.next_log_index().saturating_sub(1),
+        log_bytes: log.live_bytes(),
         incarnation: log.incarnation(),
         snapshot: applied,
         error: None,

@@ -4,109 +4,90 @@
 //!
 //! Above: the suites in the tests of this package. Below: `stage`.
 
+mod journal;
+
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use hardlog::{Index, Options, Term, fs::sim::Model};
 
+pub use self::journal::Applied;
+use self::journal::{Journal, Shelf};
 use super::{
     lock,
     network::{Traffic, Weather, chance},
-    stage::{Setting, Stage},
+    stage::{Make, Setting, Stage},
     watch::End,
 };
 use crate::{
+    call::ProposeError,
     config::Config,
+    core::{Change, quorum::Voters},
+    member::Member,
     message::NodeId,
-    state_machine::{Command, FrozenSnapshot, StateMachine},
+    state_machine::StateMachine,
 };
-
-/// Commands by index.
-pub type Applied = BTreeMap<Index, Bytes>;
-
-type Shelf = Arc<Mutex<Applied>>;
-
-/// A service that keeps its commands, and compares them with what others were given.
-struct Journal {
-    applied: Shelf,
-    everywhere: Shelf,
-}
-
-impl StateMachine for Journal {
-    fn apply(&mut self, commands: &[Command]) -> Vec<Bytes> {
-        let mut applied = lock(&self.applied);
-        let mut everywhere = lock(&self.everywhere);
-        for Command { index, data, .. } in commands {
-            let last = applied.last_key_value().map_or(0, |(index, _)| *index);
-            assert!(*index == last + 1, "{index} is applied after {last}");
-            let known = everywhere.entry(*index).or_insert_with(|| data.clone());
-            assert!(known == data, "{data:?} is applied at {index}, elsewhere {known:?}");
-            applied.insert(*index, data.clone());
-        }
-        commands.iter().map(|_| Bytes::new()).collect()
-    }
-
-    fn snapshot(&self) -> Box<dyn FrozenSnapshot> {
-        Box::new(Frozen(lock(&self.applied).clone()))
-    }
-
-    fn restore(&mut self, from: &mut dyn Read) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes)?;
-        let mut rest = bytes.as_slice();
-        let mut applied = Applied::new();
-        while let Some((index, after)) = number(rest) {
-            let Some((len, after)) = number(after) else { break };
-            let len = usize::try_from(len).map_err(io::Error::other)?.min(after.len());
-            let (data, after) = after.split_at(len);
-            applied.insert(index, Bytes::copy_from_slice(data));
-            rest = after;
-        }
-        *lock(&self.applied) = applied;
-        Ok(())
-    }
-}
-
-fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (word, rest) = bytes.split_first_chunk()?;
-    Some((u64::from_le_bytes(*word), rest))
-}
-
-struct Frozen(Applied);
-
-impl FrozenSnapshot for Frozen {
-    fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
-        self.0.iter().try_for_each(|(index, data)| {
-            to.write_all(&index.to_le_bytes())?;
-            to.write_all(&(data.len() as u64).to_le_bytes())?;
-            to.write_all(data)
-        })
-    }
-}
 
 /// A cluster for a suite. Servers are counted from 0.
 pub struct Lab {
     stage: Stage,
+    /// What each server applied, unless the service is the suite's own.
     shelves: Arc<Mutex<BTreeMap<NodeId, Shelf>>>,
     everywhere: Shelf,
+    /// Some entries are no commands.
+    gaps: Arc<AtomicBool>,
     unreliable: bool,
     reordering: bool,
 }
 
+/// When a server takes a snapshot, and what stays in its log then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// Bytes of entries after which a snapshot is taken.
+    pub every_bytes: u64,
+    /// Entries that stay behind it.
+    pub keep_behind: u64,
+}
+
 impl Lab {
-    /// `size` servers with reliable links, each with a snapshot after so many bytes of entries.
+    /// `size` servers with reliable links.
     #[must_use]
-    pub fn new(size: usize, config: Config, snapshot_every_bytes: u64, seed: u64) -> Self {
+    pub fn new(size: usize, config: Config, compaction: Compaction, seed: u64) -> Self {
+        let shelves = Arc::<Mutex<BTreeMap<NodeId, Shelf>>>::default();
+        let (all, everywhere) = (Arc::clone(&shelves), Shelf::default());
+        let gaps = Arc::<AtomicBool>::default();
+        let shared = (Arc::clone(&everywhere), Arc::clone(&gaps));
+        let make = Box::new(move |id| {
+            let applied = Shelf::default();
+            lock(&all).insert(id, Arc::clone(&applied));
+            let (everywhere, gaps) = (Arc::clone(&shared.0), Arc::clone(&shared.1));
+            Box::new(Journal { applied, everywhere, gaps }) as Box<dyn StateMachine>
+        });
+        let lab = Self::with_service(size, config, compaction, seed, make);
+        Self { shelves, everywhere, gaps, ..lab }
+    }
+
+    /// The same with a service of the suite's own; what asks for applied commands finds none.
+    #[must_use]
+    pub fn with_service(
+        size: usize,
+        config: Config,
+        compaction: Compaction,
+        seed: u64,
+        make: Make,
+    ) -> Self {
         let setting = Setting {
             size: size as u64,
             config,
             options: Options::new().background(false).segment_size(256 << 10).snapshot_chunk(4096),
-            snapshot_every_bytes,
-            keep_behind: 0,
+            snapshot_every_bytes: compaction.every_bytes,
+            keep_behind: compaction.keep_behind,
             weather: Weather::fine(),
             sync_time: (100, 2000),
             lag: 0,
@@ -115,17 +96,14 @@ impl Lab {
             count_bytes: true,
             text: false,
         };
-        let shelves = Arc::<Mutex<BTreeMap<NodeId, Shelf>>>::default();
-        let (all, everywhere) = (Arc::clone(&shelves), Shelf::default());
-        let shared = Arc::clone(&everywhere);
-        let make = Box::new(move |id| {
-            let applied = Shelf::default();
-            lock(&all).insert(id, Arc::clone(&applied));
-            let everywhere = Arc::clone(&shared);
-            Box::new(Journal { applied, everywhere }) as Box<dyn StateMachine>
-        });
-        let stage = Stage::new(setting, seed, make);
-        Self { stage, shelves, everywhere, unreliable: false, reordering: false }
+        Self {
+            stage: Stage::new(setting, seed, make),
+            shelves: Arc::default(),
+            everywhere: Shelf::default(),
+            gaps: Arc::default(),
+            unreliable: false,
+            reordering: false,
+        }
     }
 
     /// How many servers.
@@ -195,7 +173,20 @@ impl Lab {
         }
     }
 
-    /// All links that were cut one way are mended.
+    /// Only servers of the same group hear each other; a server in none hears nobody.
+    pub fn partition(&mut self, groups: &[&[usize]]) {
+        self.stage.network.heal();
+        let group = |server: usize| groups.iter().position(|group| group.contains(&server));
+        for a in 0..self.size() {
+            for b in (0..self.size()).filter(|b| *b != a) {
+                if group(a).is_none() || group(a) != group(b) {
+                    self.stage.network.cut(id(a), id(b));
+                }
+            }
+        }
+    }
+
+    /// All links that were cut one way, or by a partition, are mended.
     pub fn unmute(&mut self) {
         self.stage.network.heal();
     }
@@ -255,20 +246,71 @@ impl Lab {
     pub fn saved(&self, server: usize) -> Option<(Term, Option<usize>)> {
         let machine = self.stage.seats.get(&id(server))?.machine.as_ref()?;
         let hard_state = machine.log().hard_state();
-        let vote = hard_state.vote.and_then(|id| usize::try_from(id - 1).ok());
+        let vote = hard_state.vote.and_then(server_of);
         Some((hard_state.term, vote))
     }
 
     /// Submits a command; where it will stand if it commits. None if the server does not lead.
     pub fn submit(&mut self, server: usize, command: &[u8]) -> Option<(Index, Term)> {
+        self.propose(server, &Bytes::copy_from_slice(command), |_| {})
+    }
+
+    /// The same for a caller that wants the reply, or what prevented it: `done` is called once,
+    /// unless the server does not lead.
+    pub fn propose(
+        &mut self,
+        server: usize,
+        command: &Bytes,
+        done: impl FnOnce(Result<Bytes, ProposeError>) + Send + 'static,
+    ) -> Option<(Index, Term)> {
         let id = id(server);
         let machine = self.stage.machine(id).filter(|machine| machine.is_leader())?;
         let before = machine.core().last_id();
-        machine.propose(&Bytes::copy_from_slice(command), |_| {});
+        machine.propose(command, done);
         let after = machine.core().last_id();
         self.stage.round(id);
         (after != before).then_some((after.index, after.term))
     }
+
+    // ---- who takes part
+
+    /// One server more starts, and waits to be added.
+    pub fn join(&mut self) -> usize {
+        self.gaps.store(true, Ordering::Relaxed);
+        let server = self.size();
+        self.stage.take_seat(id(server), true);
+        server
+    }
+
+    /// A server is told to add another one, which votes once it has caught up.
+    pub fn add(&mut self, leader: usize, server: usize) {
+        let (id, member) = (id(server), Member::default());
+        self.change(leader, Change::AddLearner { id, member, promote: true });
+    }
+
+    /// A server is told to remove one, which may be itself.
+    pub fn remove(&mut self, leader: usize, server: usize) {
+        self.change(leader, Change::Remove { id: id(server) });
+    }
+
+    fn change(&mut self, leader: usize, change: Change) {
+        self.gaps.store(true, Ordering::Relaxed);
+        if let Some(machine) = self.stage.machine(id(leader)) {
+            machine.change(change);
+            self.stage.round(id(leader));
+        }
+    }
+
+    /// Who votes, by the newest configuration in a server's log.
+    #[must_use]
+    pub fn voters(&self, server: usize) -> Vec<usize> {
+        let seat = self.stage.seats.get(&id(server));
+        let machine = seat.and_then(|seat| seat.machine.as_ref());
+        let voters = machine.map(|machine| machine.core().membership().voters());
+        voters.into_iter().flat_map(Voters::iter).filter_map(server_of).collect()
+    }
+
+    // ---- what became of it
 
     /// What the server applied, also before it crashed.
     #[must_use]
@@ -307,8 +349,20 @@ impl Lab {
         let mark = seat.and_then(|seat| seat.machine.as_ref()?.log().snapshot_mark());
         mark.map_or(0, |mark| mark.id.index)
     }
+
+    /// Bytes of the server's newest snapshot, 0 without one.
+    #[must_use]
+    pub fn snapshot_size(&self, server: usize) -> u64 {
+        let seat = self.stage.seats.get(&id(server));
+        let mark = seat.and_then(|seat| seat.machine.as_ref()?.log().snapshot_mark());
+        mark.map_or(0, |mark| mark.size)
+    }
 }
 
 fn id(server: usize) -> NodeId {
     server as u64 + 1
+}
+
+fn server_of(id: NodeId) -> Option<usize> {
+    usize::try_from(id.checked_sub(1)?).ok()
 }

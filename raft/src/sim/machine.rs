@@ -23,9 +23,9 @@ use crate::{
     boot::Boot,
     call::{Call, ProposeError},
     config::Config,
-    core::{Core, Identity, Membership, RoleName},
+    core::{Change, Core, Identity, Membership, RoleName},
     courier::Courier,
-    driver::{Driver, Output, Parts},
+    driver::{Driver, Output, Parts, orders::Order},
     error::Error,
     identity,
     inbox::Inbox,
@@ -212,6 +212,12 @@ impl Machine {
         self.driver.read(Call::new(&Arc::new(AtomicUsize::new(0)), done));
     }
 
+    pub(super) fn change(&mut self, change: Change) {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let order = Order::Change(change, Call::new(&waiting, |_| {}));
+        self.driver.order(order, &mut Output::default());
+    }
+
     /// One round of the raft thread. Returns what is to be sent.
     pub(super) fn round(&mut self) -> Vec<Message> {
         if self.failed.is_some() {
@@ -288,6 +294,7 @@ fn status(id: NodeId, applied: Index) -> Status {
         applied,
         first: 1,
         last: 0,
+        log_bytes: 0,
         incarnation: 0,
         snapshot: 0,
         error: None,

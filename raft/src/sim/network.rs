@@ -40,6 +40,8 @@ impl Weather {
 pub struct Traffic {
     /// Requests to each node.
     pub requests: BTreeMap<NodeId, u64>,
+    /// Pieces of snapshots, offers among them.
+    pub snapshots: u64,
     /// Bytes of all messages, as the codec writes them.
     pub bytes: u64,
 }

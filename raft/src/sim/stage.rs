@@ -39,7 +39,7 @@ use super::{
 use crate::{
     codec::{Bincode, Codec},
     config::Config,
-    message::{Message, NodeId},
+    message::{Body, Message, NodeId},
     state_machine::StateMachine,
 };
 
@@ -101,7 +101,7 @@ impl Stage {
         let mut stage = Self {
             seats: BTreeMap::new(),
             network: Network::new(setting.weather.clone()),
-            checks: Checks::new(setting.size),
+            checks: Checks::new(),
             rng: Rng::new(seed),
             trace: Trace::new(setting.text),
             traffic: Traffic::default(),
@@ -116,12 +116,19 @@ impl Stage {
             setting,
         };
         for id in 1..=stage.setting.size {
-            let disk = hardlog::fs::sim::SimFs::new(stage.rng.next_u64());
-            let tick = u64::try_from(stage.setting.config.tick.as_micros()).unwrap_or(u64::MAX);
-            stage.seats.insert(id, Seat::new(disk, tick));
-            stage.start(id);
+            stage.take_seat(id, false);
         }
         stage
+    }
+
+    /// A new node starts; one that joins knows of no voters until a leader tells it.
+    pub(super) fn take_seat(&mut self, id: NodeId, joins: bool) {
+        let disk = hardlog::fs::sim::SimFs::new(self.rng.next_u64());
+        let tick = u64::try_from(self.setting.config.tick.as_micros()).unwrap_or(u64::MAX);
+        let mut seat = Seat::new(disk, tick);
+        seat.joins = joins;
+        self.seats.insert(id, seat);
+        self.start(id);
     }
 
     /// Microseconds since the beginning.
@@ -190,6 +197,7 @@ impl Stage {
         if !is_reply(&message.body) {
             *self.traffic.requests.entry(message.to).or_default() += 1;
         }
+        self.traffic.snapshots += u64::from(matches!(message.body, Body::Snapshot(_)));
         if self.setting.count_bytes {
             let mut bytes = Vec::new();
             if self.codec.encode(message, &mut bytes).is_ok() {

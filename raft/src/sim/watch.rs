@@ -39,7 +39,7 @@ use super::{
     shadow::Shadow,
 };
 use crate::{
-    core::RoleName,
+    core::{Membership, RoleName},
     message::{AppendReply, Body, Message, NodeId},
 };
 
@@ -94,7 +94,6 @@ struct Committed {
 /// What is known of all nodes.
 #[derive(Debug)]
 pub(super) struct Checks {
-    voters: u64,
     nodes: BTreeMap<NodeId, Watch>,
     leaders: BTreeMap<Term, NodeId>,
     /// Digest of each entry that ever stood in a log.
@@ -125,9 +124,8 @@ pub(super) enum End {
 }
 
 impl Checks {
-    pub(super) fn new(voters: u64) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            voters,
             nodes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             entries: HashMap::new(),
@@ -277,7 +275,7 @@ impl Checks {
         }
         // What the log did not take yet is not in the copy.
         if core.last_id() == log.last_id().unwrap_or_default() {
-            self.commits(id, term, commit)?;
+            self.commits(id, core.membership(), (term, commit))?;
         }
         Ok(())
     }
@@ -300,7 +298,12 @@ impl Checks {
     }
 
     /// What a node takes for committed is committed, and stays so.
-    fn commits(&mut self, id: NodeId, term: Term, commit: Index) -> Check {
+    fn commits(
+        &mut self,
+        id: NodeId,
+        membership: &Membership,
+        (term, commit): (Term, Index),
+    ) -> Check {
         let Some(watch) = self.nodes.get(&id) else { return Ok(()) };
         let mirror = &watch.mirror;
         let reach = commit.min(mirror.last());
@@ -325,10 +328,12 @@ impl Checks {
             let Some(digest) = mirror.digest_at(index) else { break };
             self.committed.push(Committed { digest, by: term });
         }
-        self.is_on_a_quorum(id, reach)
+        self.is_on_a_quorum(id, membership, reach)
     }
 
-    fn is_on_a_quorum(&mut self, by: NodeId, index: Index) -> Check {
+    /// Of each set of voters that has to agree, by the configuration of whoever commits: the
+    /// leader, who counted with it, is seen before anybody hears of the commit.
+    fn is_on_a_quorum(&mut self, by: NodeId, membership: &Membership, index: Index) -> Check {
         let digest = self.committed[index_of(index)].digest;
         let mut holders = Vec::new();
         for (id, watch) in &mut self.nodes {
@@ -340,7 +345,7 @@ impl Checks {
                 holders.push(*id);
             }
         }
-        if holders.len() as u64 * 2 > self.voters {
+        if membership.agreed(|id| u64::from(holders.contains(&id))) == 1 {
             return Ok(());
         }
         breach(6, format!("node {by} commits entry {index}, which is durable on {holders:?} only"))

@@ -7,6 +7,12 @@
 //! | `linear` | is what clients saw linearizable, and is a stale read noticed? |
 //! | `bugs` | is each bug that others had found, when it is put in? |
 
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "what the pure core may not use is free around it"
+)]
+
 mod bugs;
 mod campaign;
 mod linear;

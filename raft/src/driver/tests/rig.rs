@@ -407,6 +407,7 @@ fn status(id: NodeId, applied: Index) -> Status {
         applied,
         first: 1,
         last: 0,
+        log_bytes: 0,
         incarnation: 0,
         snapshot: 0,
         error: None,

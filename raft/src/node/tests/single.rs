@@ -23,6 +23,24 @@ fn a_lone_node_leads_and_remembers() {
 }
 
 #[test]
+fn a_command_has_a_place_before_it_has_a_reply() {
+    let cluster = alone();
+    let first = cluster.write("a");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let done = sender.clone();
+    let status = cluster.status(1);
+    cluster.handle(1).submit(
+        bytes::Bytes::from("b"),
+        move |id| sender.send(format!("{:09} in {}", id.index, id.term)).unwrap(),
+        move |result| done.send(String::from_utf8(result.unwrap().to_vec()).unwrap()).unwrap(),
+    );
+    let told: Vec<String> = receiver.into_iter().collect();
+    let index = status.last + 1;
+    assert_eq!(told, [format!("{index:09} in {}", status.term), format!("{index:09} b")]);
+    assert!(first < told[1] && cluster.status(1).log_bytes > status.log_bytes);
+}
+
+#[test]
 fn a_directory_of_another_node_or_cluster_is_refused() {
     let mut cluster = alone();
     cluster.write("a");

@@ -57,6 +57,8 @@ pub(in crate::sim) struct Seat {
     pub(in crate::sim) damaged: bool,
     /// It is out of the game for good.
     pub(in crate::sim) retired: bool,
+    /// It began as a node that waits to be added.
+    pub(in crate::sim) joins: bool,
     /// Nobody starts it again by itself.
     pub(in crate::sim) stays_down: bool,
 }
@@ -85,6 +87,7 @@ impl Seat {
             faulted: false,
             damaged: false,
             retired: false,
+            joins: false,
             stays_down: false,
         }
     }
@@ -157,14 +160,14 @@ impl Stage {
         if self.seats.get(&id).is_some_and(|seat| seat.born && !seat.damaged) {
             self.rehearse(id);
         }
-        let voters = (1..=self.setting.size).collect();
+        let size = self.setting.size;
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.retired) else { return };
         seat.life += 1;
         self.starts += 1;
         let shadow = Checks::watch_disk(&seat.disk);
         let started = Machine::start(Birth {
             id,
-            voters,
+            voters: if seat.joins { Vec::new() } else { (1..=size).collect() },
             config: self.setting.config.clone(),
             options: self.setting.options.clone().create_if_missing(!seat.born),
             disk: seat.disk.clone(),

@@ -1,7 +1,7 @@
 //! The tests of eliben/raft, part 3.
 
 use super::{
-    harness::{Servers, command, reachable, servers},
+    harness::{Disks, Servers, command, reachable, servers},
     raft_consensus::{found, no_leader, submit, unique_leader},
     simulated::quick,
 };
@@ -347,7 +347,7 @@ fn disconnect_after_submit<C: Servers>(c: &mut C) {
     lost_after_submit(c, C::disconnect, C::connect);
 }
 
-fn start_election_missing_persist<C: Servers>(c: &mut C) {
+fn start_election_missing_persist<C: Disks>(c: &mut C) {
     let (first, term) = leader(c);
     let other = (first + 1) % 3;
     c.disconnect(other);
@@ -357,7 +357,7 @@ fn start_election_missing_persist<C: Servers>(c: &mut C) {
     assert_eq!(c.saved(other), Some((now, Some(other))), "its candidacy is not on disk");
 }
 
-fn become_follower_missing_persist<C: Servers>(c: &mut C) {
+fn become_follower_missing_persist<C: Disks>(c: &mut C) {
     let (first, _) = leader(c);
     c.disconnect(first);
     c.sleep(350);

@@ -30,14 +30,14 @@ pub(crate) trait Servers {
     fn unmute(&mut self);
     /// Requests sent so far, and bytes of all messages.
     fn traffic(&self) -> (u64, u64);
+    /// Pieces of snapshots sent so far.
+    fn snapshots_sent(&self) -> u64;
 
     fn crash(&mut self, server: usize);
     fn restart(&mut self, server: usize);
     fn is_up(&self, server: usize) -> bool;
     /// Term, and whether the server believes to lead it.
     fn state(&self, server: usize) -> Option<(Term, bool)>;
-    /// Term and vote on its disk.
-    fn saved(&self, server: usize) -> Option<(Term, Option<usize>)>;
     /// Where the command will stand if it commits; none if the server does not lead.
     fn submit(&mut self, server: usize, command: &[u8]) -> Option<(Index, Term)>;
     fn applied(&self, server: usize, index: Index) -> Option<Bytes>;
@@ -46,6 +46,21 @@ pub(crate) trait Servers {
     fn state_size(&self, server: usize) -> u64;
     /// Index of the newest snapshot.
     fn snapshot(&self, server: usize) -> Index;
+
+    /// One server more starts, and waits to be added. Its number.
+    fn join(&mut self) -> usize;
+    /// A server is told to add another, which votes once it has caught up.
+    fn add(&mut self, leader: usize, server: usize);
+    /// A server is told to remove one, perhaps itself.
+    fn remove(&mut self, leader: usize, server: usize);
+    /// Who votes, by the newest configuration in a server's log.
+    fn voters(&self, server: usize) -> Vec<usize>;
+}
+
+/// Servers whose disks can be looked into while they run.
+pub(crate) trait Disks: Servers {
+    /// Term and vote on a server's disk.
+    fn saved(&self, server: usize) -> Option<(Term, Option<usize>)>;
 }
 
 /// A command that is a number.

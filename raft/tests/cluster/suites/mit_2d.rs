@@ -2,7 +2,7 @@
 
 use super::{
     harness::{Servers, check_one_leader, command, one, servers},
-    simulated::mit_with_snapshots,
+    simulated::{TEN_COMMANDS, TEN_COMMANDS_AND_SOME, mit_with_snapshots},
 };
 
 /// Bytes of log and hard state that a server may keep.
@@ -17,6 +17,7 @@ enum Victim {
 
 fn snapshots<C: Servers>(c: &mut C, becomes: Victim, reliable: bool) {
     c.set_unreliable(!reliable);
+    let sent = c.snapshots_sent();
     let mut next = 0;
     let mut value = || {
         next += 1;
@@ -65,6 +66,9 @@ fn snapshots<C: Servers>(c: &mut C, becomes: Victim, reliable: bool) {
     }
     let last: Vec<u64> = servers(c).map(|server| c.snapshot(server)).collect();
     assert!(last.iter().all(|index| *index > 10), "snapshots at {last:?}");
+    let sent = c.snapshots_sent() - sent;
+    let needed = becomes != Victim::Stays;
+    assert_eq!(sent > 0, needed, "{sent} pieces of snapshots were sent");
 }
 
 pub(crate) fn snapshot_basic<C: Servers>(c: &mut C) {
@@ -127,35 +131,35 @@ pub(crate) fn snapshot_init<C: Servers>(c: &mut C) {
 
 #[test]
 fn test_snapshot_basic_2d() {
-    mit_with_snapshots(3, 20, snapshot_basic);
+    mit_with_snapshots(3, 20, TEN_COMMANDS_AND_SOME, snapshot_basic);
 }
 
 #[test]
 fn test_snapshot_install_2d() {
-    mit_with_snapshots(3, 20, snapshot_install);
+    mit_with_snapshots(3, 20, TEN_COMMANDS, snapshot_install);
 }
 
 #[test]
 fn test_snapshot_install_unreliable_2d() {
-    mit_with_snapshots(3, 20, snapshot_install_unreliable);
+    mit_with_snapshots(3, 20, TEN_COMMANDS, snapshot_install_unreliable);
 }
 
 #[test]
 fn test_snapshot_install_crash_2d() {
-    mit_with_snapshots(3, 20, snapshot_install_crash);
+    mit_with_snapshots(3, 20, TEN_COMMANDS, snapshot_install_crash);
 }
 
 #[test]
 fn test_snapshot_install_un_crash_2d() {
-    mit_with_snapshots(3, 20, snapshot_install_un_crash);
+    mit_with_snapshots(3, 20, TEN_COMMANDS, snapshot_install_un_crash);
 }
 
 #[test]
 fn test_snapshot_all_crash_2d() {
-    mit_with_snapshots(3, 20, snapshot_all_crash);
+    mit_with_snapshots(3, 20, TEN_COMMANDS, snapshot_all_crash);
 }
 
 #[test]
 fn test_snapshot_init_2d() {
-    mit_with_snapshots(3, 20, snapshot_init);
+    mit_with_snapshots(3, 20, TEN_COMMANDS, snapshot_init);
 }

@@ -6,9 +6,11 @@
 
 mod eliben;
 mod harness;
+mod membership;
 mod mit_2a;
 mod mit_2b;
 mod mit_2c;
 mod mit_2d;
 mod raft_consensus;
+mod real;
 mod simulated;

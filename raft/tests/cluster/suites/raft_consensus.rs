@@ -72,7 +72,7 @@ fn election_leader_and_follower_disconnect<C: Servers>(c: &mut C) {
 }
 
 /// As [`unique_leader`], after an old leader may still have to hear of the new one.
-fn unique_leader_in_time<C: Servers>(c: &mut C) -> (usize, Term) {
+pub(crate) fn unique_leader_in_time<C: Servers>(c: &mut C) -> (usize, Term) {
     for _ in 0..8 {
         let leaders = reachable(c).into_iter().filter(|s| c.state(*s).is_some_and(|s| s.1));
         if leaders.count() == 1 {

@@ -1,9 +1,12 @@
 //! [`Servers`] in virtual time: one lab for each seed.
 
 use bytes::Bytes;
-use hardlog_raft::{Config, sim::lab::Lab};
+use hardlog_raft::{
+    Config,
+    sim::lab::{Compaction, Lab},
+};
 
-use super::harness::{Index, Servers, Term};
+use super::harness::{Disks, Index, Servers, Term};
 
 impl Servers for Lab {
     fn size(&self) -> usize {
@@ -55,6 +58,10 @@ impl Servers for Lab {
         (traffic.requests.values().sum(), traffic.bytes)
     }
 
+    fn snapshots_sent(&self) -> u64 {
+        self.traffic().snapshots
+    }
+
     fn crash(&mut self, server: usize) {
         self.crash(server);
     }
@@ -69,10 +76,6 @@ impl Servers for Lab {
 
     fn state(&self, server: usize) -> Option<(Term, bool)> {
         self.state(server)
-    }
-
-    fn saved(&self, server: usize) -> Option<(Term, Option<usize>)> {
-        self.saved(server)
     }
 
     fn submit(&mut self, server: usize, command: &[u8]) -> Option<(Index, Term)> {
@@ -94,38 +97,77 @@ impl Servers for Lab {
     fn snapshot(&self, server: usize) -> Index {
         self.snapshot(server)
     }
+
+    fn join(&mut self) -> usize {
+        self.join()
+    }
+
+    fn add(&mut self, leader: usize, server: usize) {
+        self.add(leader, server);
+    }
+
+    fn remove(&mut self, leader: usize, server: usize) {
+        self.remove(leader, server);
+    }
+
+    fn voters(&self, server: usize) -> Vec<usize> {
+        self.voters(server)
+    }
+}
+
+impl Disks for Lab {
+    fn saved(&self, server: usize) -> Option<(Term, Option<usize>)> {
+        self.saved(server)
+    }
 }
 
 /// No snapshot is ever due.
-pub(crate) const NO_SNAPSHOTS: u64 = 1 << 40;
-/// Bytes of ten commands of eight bytes, as entries.
-pub(crate) const TEN_COMMANDS: u64 = 10 * (1 + 8 + 24);
+pub(crate) const NO_SNAPSHOTS: Compaction = Compaction { every_bytes: 1 << 40, keep_behind: 0 };
+/// One is due after ten commands of eight bytes.
+pub(crate) const TEN_COMMANDS: Compaction =
+    Compaction { every_bytes: 10 * (1 + 8 + 24), keep_behind: 0 };
+/// The same, and a follower that is a little behind finds in the log what it lacks.
+pub(crate) const TEN_COMMANDS_AND_SOME: Compaction = Compaction { keep_behind: 20, ..TEN_COMMANDS };
+
+/// Elections after 150 to 300 ms, as raft-consensus and eliben/raft have them.
+pub(crate) fn quick_config() -> Config {
+    Config {
+        tick: std::time::Duration::from_millis(10),
+        heartbeat_ticks: 5,
+        election_ticks_min: 15,
+        election_ticks_max: 30,
+        ..Config::classic()
+    }
+}
 
 /// Runs a test body for so many seeds, with the timing of the MIT labs.
 pub(crate) fn mit(size: usize, seeds: u64, body: impl Fn(&mut Lab)) {
     run(size, seeds, (Config::classic(), NO_SNAPSHOTS), body);
 }
 
-/// The same with a snapshot after each ten commands.
-pub(crate) fn mit_with_snapshots(size: usize, seeds: u64, body: impl Fn(&mut Lab)) {
-    run(size, seeds, (Config::classic(), TEN_COMMANDS), body);
+/// The same with snapshots.
+pub(crate) fn mit_with_snapshots(
+    size: usize,
+    seeds: u64,
+    compaction: Compaction,
+    body: impl Fn(&mut Lab),
+) {
+    run(size, seeds, (Config::classic(), compaction), body);
 }
 
-/// The same with the timing of raft-consensus and eliben/raft: elections after 150 to 300 ms.
+/// The same with the timing of raft-consensus and eliben/raft.
 pub(crate) fn quick(size: usize, seeds: u64, body: impl Fn(&mut Lab)) {
-    let config = Config {
-        tick: std::time::Duration::from_millis(10),
-        heartbeat_ticks: 5,
-        election_ticks_min: 15,
-        election_ticks_max: 30,
-        ..Config::classic()
-    };
-    run(size, seeds, (config, NO_SNAPSHOTS), body);
+    run(size, seeds, (quick_config(), NO_SNAPSHOTS), body);
 }
 
-fn run(size: usize, seeds: u64, (config, snapshots): (Config, u64), body: impl Fn(&mut Lab)) {
+fn run(
+    size: usize,
+    seeds: u64,
+    (config, compaction): (Config, Compaction),
+    body: impl Fn(&mut Lab),
+) {
     for seed in 0..seeds {
         eprintln!("seed {seed}");
-        body(&mut Lab::new(size, config.clone(), snapshots, seed));
+        body(&mut Lab::new(size, config.clone(), compaction, seed));
     }
 }
