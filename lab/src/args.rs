@@ -1,0 +1,31 @@
+//! The command line as a whole; what one command takes stands in its own file.
+
+use clap::{Parser, Subcommand};
+
+use crate::columns;
+
+/// See a cluster run, crash and come back.
+#[derive(Debug, Parser)]
+#[command(name = "raft-lab", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A trace in the terminal: one column for each node.
+    Columns(columns::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

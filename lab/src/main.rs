@@ -1,0 +1,70 @@
+//! `raft-lab`: see a cluster run, crash and come back.
+//!
+//! ```text
+//!   args ─▶ one file per command ─▶ format (a line ─▶ a row) ─▶ lines (bytes ─▶ a line)
+//!              │
+//!              └─▶ layout, paint, pager: a terminal
+//! ```
+//!
+//! It reads `hardlog.trace/1` and the logs of three teaching projects, tells them apart by their
+//! content, and knows nothing of Raft but words: whatever a file says is shown, and what cannot be
+//! understood is shown as that.
+//!
+//! Exit codes: 0, done; 1, nothing found of what was asked for; 2, wrong arguments or a file that
+//! cannot be read.
+
+mod args;
+mod clock;
+mod columns;
+mod format;
+mod layout;
+mod lines;
+mod pager;
+mod paint;
+mod row;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+
+/// Why a command did not end well.
+#[derive(Debug)]
+enum Failure {
+    /// What was asked for is not there.
+    Nothing(String),
+    /// The arguments or the file are not what they should be.
+    Wrong(String),
+    /// Whoever read the output has gone.
+    Gone,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Gone,
+            _ => Self::Wrong(error.to_string()),
+        }
+    }
+}
+
+impl From<format::Refused> for Failure {
+    fn from(refused: format::Refused) -> Self {
+        Self::Wrong(refused.0)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let ended = match arguments.command {
+        Command::Columns(args) => columns::run(&args),
+    };
+    let (code, why) = match ended {
+        Ok(()) | Err(Failure::Gone) => return ExitCode::SUCCESS,
+        Err(Failure::Nothing(why)) => (1, why),
+        Err(Failure::Wrong(why)) => (2, why),
+    };
+    eprintln!("raft-lab: {}", row::visible(&why));
+    ExitCode::from(code)
+}
