@@ -48,6 +48,10 @@ pub(crate) struct ServeArgs {
     /// Stop when standard input ends, for a parent that may die
     #[arg(long, hide = true)]
     pub(crate) stop_with_stdin: bool,
+    /// Answer reads while this node thinks that it leads, without asking whether it still does: a
+    /// bug on purpose, which the tests of linearizability must find
+    #[arg(long, hide = true)]
+    pub(crate) break_reads_for_tests: bool,
 }
 
 #[derive(Debug, Args)]

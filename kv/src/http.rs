@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/status` | how the node stands, as JSON |
 //! | `/metrics` | counters and timings for Prometheus ([`crate::meters`]) |
-//! | `/healthz` | 200 while the node serves and knows a leader, else 503 with the reason |
+//! | `/healthz` | 200 while the node serves, knows a leader, and gets on, else 503 with the reason |
 //!
 //! The layer above is the program; beside it is [`crate::server`]. Reads only what the node says of
 //! itself without asking its threads, so it answers while the log hangs. Bounded: so many
@@ -37,6 +37,9 @@ const HEAD_MAX: usize = 16 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+/// A node's thread that has not come round for so long hangs, most likely in a call to its disk. It
+/// comes round with each tick, which is at most a second.
+const SILENT_MAX: Duration = Duration::from_secs(3);
 /// How often recorded timings are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -133,7 +136,15 @@ fn illness(shared: &Shared) -> Option<&'static str> {
     if shared.is_stopping() {
         return Some("the node is stopping");
     }
-    shared.replica.status().leader.is_none().then_some("no leader is known")
+    let health = shared.replica.health();
+    if health.disk_hangs {
+        return Some("the disk has not answered a sync for too long");
+    }
+    if health.silent > SILENT_MAX {
+        return Some("the node's thread does not get on: its disk or its processor hangs");
+    }
+    // A leader that does not hear from a majority gives up, and then nobody is known to lead.
+    shared.replica.status().leader.is_none().then_some("no leader is known: there is no majority")
 }
 
 /// `/status`. Names are API.
@@ -159,6 +170,7 @@ fn status(shared: &Shared) -> String {
             })
         })
         .collect();
+    let health = shared.replica.health();
     let mut text = json!({
         "id": status.id,
         "version": info::VERSION,
@@ -177,6 +189,8 @@ fn status(shared: &Shared) -> String {
         "bytes": bytes,
         "clients": shared.connected(),
         "stopping": shared.is_stopping(),
+        "healthy": illness(shared).is_none(),
+        "disk_hangs": health.disk_hangs,
         "uptime_seconds": shared.started.elapsed().as_secs(),
         "members": members,
     })
@@ -184,3 +198,6 @@ fn status(shared: &Shared) -> String {
     text.push('\n');
     text
 }
+
+#[cfg(test)]
+mod tests;

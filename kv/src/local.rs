@@ -51,6 +51,8 @@ pub struct LocalCluster {
     options: NodeOptions,
     file: ClusterFile,
     running: BTreeMap<u64, Child>,
+    /// Ports that stand for those between the nodes.
+    fronts: BTreeMap<u64, u16>,
     /// Keep the ports; never used for anything else.
     _ports: Vec<TcpSocket>,
 }
@@ -74,14 +76,30 @@ impl LocalCluster {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let (members, ports) = reserve(found.as_ref().map(|file| &file.members), node_count)?;
+        let (members, http_ports, ports) = reserve(found.as_ref(), node_count)?;
         let file = ClusterFile {
             id: found.as_ref().map_or_else(file::fresh_id, |file| file.id),
             begun: found.is_some_and(|file| file.begun),
             members,
+            http_ports,
         };
         file::save(dir, &file)?;
-        Ok(Self { dir: dir.to_owned(), options, file, running: BTreeMap::new(), _ports: ports })
+        let (running, fronts) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { dir: dir.to_owned(), options, file, running, fronts, _ports: ports })
+    }
+
+    /// Puts something between the nodes, such as a proxy: from their next start on they are told to
+    /// connect to a node at the port that is given for it here; it listens where it did before.
+    pub fn set_fronts(&mut self, fronts: BTreeMap<u64, u16>) {
+        self.fronts = fronts;
+    }
+
+    /// Where a node serves HTTP.
+    #[must_use]
+    pub fn http_address(&self, id: u64) -> Option<SocketAddr> {
+        let place = self.file.members.iter().position(|(member, _)| member == id)?;
+        let port = self.file.http_ports.get(place)?;
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
     }
 
     /// Where the nodes are.
@@ -116,8 +134,19 @@ impl LocalCluster {
             format!("--id={id}"),
             format!("--dir={}", self.node_dir(id).display()),
             format!("--cluster={:016x}", self.file.id),
-            format!("--peers={}", self.file.members),
         ];
+        let front = |(id, member): (u64, Member)| {
+            let raft_port = self.fronts.get(&id).copied().unwrap_or(member.raft_port);
+            (id, Member { raft_port, ..member })
+        };
+        let peers = Members::new(self.file.members.iter().map(front));
+        arguments.extend(peers.map(|peers| format!("--peers={peers}")));
+        if let Some(member) = self.file.members.get(id).filter(|_| self.fronts.contains_key(&id)) {
+            arguments.push(format!("--raft-listen={}", member.raft()));
+        }
+        if let Some(http) = self.http_address(id) {
+            arguments.push(format!("--http={http}"));
+        }
         arguments.extend(self.options.arguments.iter().cloned());
         arguments
     }
@@ -271,8 +300,12 @@ impl Drop for LocalCluster {
     }
 }
 
-/// Binds the ports of `wanted`, or others where one is taken meanwhile.
-fn reserve(wanted: Option<&Members>, count: usize) -> io::Result<(Members, Vec<TcpSocket>)> {
+/// Binds the ports of `wanted`, or others where one is taken meanwhile: the nodes, their ports for
+/// HTTP, and what keeps all those.
+fn reserve(
+    wanted: Option<&ClusterFile>,
+    count: usize,
+) -> io::Result<(Members, Vec<u16>, Vec<TcpSocket>)> {
     let mut ports = Vec::new();
     let mut bind = |port: Option<u16>| -> io::Result<u16> {
         let bound = port.and_then(|port| bind(port).ok()).map_or_else(|| bind(0), Ok)?;
@@ -283,16 +316,17 @@ fn reserve(wanted: Option<&Members>, count: usize) -> io::Result<(Members, Vec<T
         }
         Ok(port)
     };
-    let mut members = Vec::new();
-    for id in (1..).take(count) {
-        let member = wanted.and_then(|members| members.get(id));
+    let (mut members, mut http_ports) = (Vec::new(), Vec::new());
+    for (place, id) in (1..).take(count).enumerate() {
+        let member = wanted.and_then(|wanted| wanted.members.get(id));
+        http_ports.push(bind(wanted.and_then(|wanted| wanted.http_ports.get(place).copied()))?);
         let client_port = bind(member.map(|member| member.client_port))?;
         let raft_port = bind(member.map(|member| member.raft_port))?;
         members.push((id, Member { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), client_port, raft_port }));
     }
     let members = Members::new(members)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a cluster has a node"))?;
-    Ok((members, ports))
+    Ok((members, http_ports, ports))
 }
 
 fn bind(port: u16) -> io::Result<TcpSocket> {

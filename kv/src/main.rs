@@ -87,6 +87,9 @@ fn announce(cluster: &LocalCluster, args: &ClusterArgs) -> io::Result<()> {
         let process = cluster.process_id(id).unwrap_or(0);
         writeln!(out, "node {id}: {address}, process {process}")?;
         list.push(address.to_string());
+        if let Some(http) = cluster.http_address(id) {
+            writeln!(out, "  http://{http}/status, /metrics and /healthz")?;
+        }
         if id == 1 {
             writeln!(out, "  redis-cli -c -p {}", member.client_port)?;
         }

@@ -12,7 +12,7 @@
 pub(crate) mod alone;
 pub mod raft;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -49,6 +49,8 @@ pub trait Replica: Send + Sync + 'static {
     fn read(&self, done: ReadDone);
     /// How the node stands.
     fn status(&self) -> Status;
+    /// Whether the node gets on with its work; never waits for it.
+    fn health(&self) -> Health;
     /// Who belongs to the cluster now, by what this node knows; `known` are the addresses that it
     /// was started with.
     fn members(&self, known: &Members) -> Members;
@@ -136,6 +138,15 @@ pub enum Role {
     Follower,
     /// It asks for votes.
     Candidate,
+}
+
+/// Whether a node gets on with its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Its disk has not answered a sync for so long that it counts as hung.
+    pub disk_hangs: bool,
+    /// How long ago its thread last came round.
+    pub silent: Duration,
 }
 
 /// How a node stands, for INFO and CLUSTER.

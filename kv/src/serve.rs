@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     io::{self, Read, Write},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -61,7 +62,12 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let listener = runtime.block_on(TcpListener::bind(settings.listen))?;
     say(&format!("node {id}: listening on {}", listener.local_addr()?))?;
 
-    let replica = Arc::new(RaftReplica::new(node.handle()));
+    let mut replica = RaftReplica::new(node.handle());
+    if args.break_reads_for_tests {
+        say(&format!("node {id}: READS ARE BROKEN ON PURPOSE: nobody is asked before them"))?;
+        replica = replica.with_broken_reads();
+    }
+    let replica = Arc::new(replica);
     let room = u32::try_from(settings.unsaved_bytes_max() >> 10).unwrap_or(u32::MAX);
     let server = Server::new(id, replica, view, settings.peers, settings.clients_max);
     let server = Arc::new(server.with_write_room(room));
@@ -129,6 +135,7 @@ fn node_config(settings: &NodeSettings) -> Result<NodeConfig, Failure> {
         unsaved_bytes_max: settings.unsaved_bytes_max(),
         append_bytes_max: settings.append_bytes_max(),
         joining: settings.join,
+        lease_drift_percent: settings.lease_drift_percent,
         insecure: settings.insecure,
         ..hardlog_raft::Config::production()
     };
@@ -136,6 +143,8 @@ fn node_config(settings: &NodeSettings) -> Result<NodeConfig, Failure> {
         let tls = Tls::from_files(&files.authority, &files.certificate, &files.key)?;
         Ok::<_, TlsError>(Arc::new(tls) as Arc<dyn Security>)
     });
+    // Files that cannot be read are said before anything is begun.
+    let security = security.transpose()?;
     Ok(NodeConfig {
         id: settings.id,
         cluster: settings.cluster,
@@ -147,9 +156,14 @@ fn node_config(settings: &NodeSettings) -> Result<NodeConfig, Failure> {
             .segment_size(settings.segment_bytes),
         snapshot_every_bytes: settings.snapshot_every_bytes,
         keep_behind: settings.keep_behind,
-        listener: None,
-        security: security.transpose()?,
+        listener: Some(raft_listener(settings.raft_listen)?),
+        security,
     })
+}
+
+/// Where the other nodes connect.
+fn raft_listener(address: SocketAddr) -> Result<std::net::TcpListener, String> {
+    std::net::TcpListener::bind(address).map_err(|why| format!("for nodes on {address}: {why}"))
 }
 
 fn say(line: &str) -> io::Result<()> {

@@ -37,6 +37,9 @@ pub(crate) struct Settings {
     /// Where to listen for clients, if not at the address in --peers
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// Where to listen for the other nodes, if not at the address in --peers
+    #[arg(long)]
+    raft_listen: Option<SocketAddr>,
     /// Where to listen for HTTP: /status, /metrics, /healthz; nowhere if not given
     #[arg(long)]
     http: Option<SocketAddr>,
@@ -68,6 +71,11 @@ pub(crate) struct Settings {
     /// disk hangs for 60 steps down [default: 40]
     #[arg(long, value_parser = value_parser!(u64).range(1..=1000))]
     tick: Option<u64>,
+    /// Percent by which the clocks of two nodes may run apart, pauses of a whole machine included:
+    /// the leader then answers reads from its lease, without asking the others. If nobody vouches
+    /// for that, leave it out
+    #[arg(long, value_parser = value_parser!(u32).range(0..=50))]
+    lease_drift: Option<u32>,
     /// Seconds that clients get for their answers when the node stops [default: 3]
     #[arg(long, value_parser = value_parser!(u64).range(0..=3600))]
     stop_timeout: Option<u64>,
@@ -95,6 +103,7 @@ pub(crate) struct NodeSettings {
     pub(crate) dir: PathBuf,
     pub(crate) peers: Members,
     pub(crate) listen: SocketAddr,
+    pub(crate) raft_listen: SocketAddr,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) cluster: u64,
     pub(crate) create: bool,
@@ -104,6 +113,7 @@ pub(crate) struct NodeSettings {
     pub(crate) keep_behind: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) tick: Duration,
+    pub(crate) lease_drift_percent: Option<u32>,
     pub(crate) stop_timeout: Duration,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) insecure: bool,
@@ -172,6 +182,7 @@ impl Settings {
             dir: self.dir.or(other.dir),
             peers: self.peers.or(other.peers),
             listen: self.listen.or(other.listen),
+            raft_listen: self.raft_listen.or(other.raft_listen),
             http: self.http.or(other.http),
             cluster: self.cluster.or(other.cluster),
             create: self.create.or(other.create),
@@ -181,6 +192,7 @@ impl Settings {
             keep_behind: self.keep_behind.or(other.keep_behind),
             segment: self.segment.or(other.segment),
             tick: self.tick.or(other.tick),
+            lease_drift: self.lease_drift.or(other.lease_drift),
             stop_timeout: self.stop_timeout.or(other.stop_timeout),
             tls_authority: self.tls_authority.or(other.tls_authority),
             tls_certificate: self.tls_certificate.or(other.tls_certificate),
@@ -198,6 +210,7 @@ impl Settings {
             id,
             dir: self.dir.ok_or_else(|| missing("dir"))?,
             listen: self.listen.unwrap_or(member.client()),
+            raft_listen: self.raft_listen.unwrap_or(member.raft()),
             http: self.http,
             cluster: self.cluster.unwrap_or(0),
             create: self.create.unwrap_or(false),
@@ -207,6 +220,7 @@ impl Settings {
             keep_behind: self.keep_behind.unwrap_or(10_000),
             segment_bytes: self.segment.unwrap_or(64) << 20,
             tick: Duration::from_millis(self.tick.unwrap_or(40)),
+            lease_drift_percent: self.lease_drift,
             stop_timeout: Duration::from_secs(self.stop_timeout.unwrap_or(3)),
             tls: match (self.tls_authority, self.tls_certificate, self.tls_key) {
                 (None, None, None) => None,

@@ -61,5 +61,5 @@ pub use self::{
     node::{Handle, Node, NodeConfig},
     ready::Ready,
     state_machine::{Command, FrozenSnapshot, StateMachine},
-    status::{Cluster, Follower, Status},
+    status::{Cluster, Follower, Health, Status},
 };

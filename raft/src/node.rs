@@ -40,7 +40,7 @@ use crate::{
     inbox::{Inbox, Input},
     message::NodeId,
     state_machine::StateMachine,
-    status::{Board, Cluster, Status},
+    status::{Board, Cluster, Health, Status},
     transport::{Security, Transport},
     work::{Apply, Carry},
 };
@@ -276,6 +276,12 @@ impl Handle {
         self.board.read()
     }
 
+    /// Whether the node gets on with its work; never waits for it.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.board.health()
+    }
+
     fn is_full(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > self.waiting_max
     }
@@ -414,6 +420,7 @@ impl Runner {
     fn publish(&self) {
         let (core, log) = (self.driver.core(), self.driver.log());
         let (first, snapshot) = (log.first_log_index(), log.snapshot_mark());
+        self.board.came_round(core.disk_hangs());
         self.board.update(|status| {
             status.role = core.role();
             status.term = core.term();

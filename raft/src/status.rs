@@ -1,8 +1,11 @@
 //! What a node says of itself to whoever asks, without asking its thread.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use hardlog::{Index, Term};
@@ -45,6 +48,18 @@ pub struct Status {
     pub error: Option<String>,
 }
 
+/// Whether a node gets on with its work, whatever part it plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// A write has not been synced for longer than
+    /// [`Config::disk_ticks_max`](crate::Config::disk_ticks_max).
+    pub disk_hangs: bool,
+    /// How long ago the node's thread last came round: a tick at most, unless it hangs, or waits
+    /// for a disk that does.
+    pub silent: Duration,
+}
+
 /// The status that the node's threads keep up to date.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -52,6 +67,8 @@ pub(crate) struct Board {
     /// Written by the thread that applies, read by all.
     applied: AtomicU64,
     cluster: Mutex<Cluster>,
+    /// When the node's thread last came round, and whether its disk hung then.
+    round: Mutex<(Instant, bool)>,
 }
 
 /// The cluster as a node sees it.
@@ -90,6 +107,7 @@ impl Board {
             applied: AtomicU64::new(status.applied),
             status: Mutex::new(status),
             cluster: Mutex::default(),
+            round: Mutex::new((Instant::now(), false)),
         }
     }
 
@@ -125,6 +143,15 @@ impl Board {
             transferring: core.transferring(),
             followers: followers.unwrap_or_default(),
         };
+    }
+
+    pub(crate) fn came_round(&self, disk_hangs: bool) {
+        *self.round.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), disk_hangs);
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let (last, disk_hangs) = *self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        Health { disk_hangs, silent: last.elapsed() }
     }
 
     pub(crate) fn applied(&self) -> Index {

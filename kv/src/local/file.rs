@@ -4,7 +4,9 @@
 //! cluster 00d1c5f0a2b3e4d5
 //! begun yes
 //! nodes 1=127.0.0.1:40001@40002,2=127.0.0.1:40003@40004
+//! http 40005,40006
 //! ```
+//! The ports for HTTP are in the order of the nodes; a file of an older version has none.
 
 use std::{
     fs::File,
@@ -26,6 +28,8 @@ pub(super) struct ClusterFile {
     pub(super) begun: bool,
     /// Where they are.
     pub(super) members: Members,
+    /// Each node's port for HTTP, in the order of `members`; as many, or none.
+    pub(super) http_ports: Vec<u16>,
 }
 
 /// A number that no other cluster has, as good as certainly.
@@ -63,7 +67,9 @@ pub(super) fn save(dir: &Path, file: &ClusterFile) -> io::Result<()> {
 
 fn render(file: &ClusterFile) -> String {
     let begun = if file.begun { "yes" } else { "no" };
-    format!("cluster {:016x}\nbegun {begun}\nnodes {}\n", file.id, file.members)
+    let ports: Vec<String> = file.http_ports.iter().map(u16::to_string).collect();
+    let (id, members, ports) = (file.id, &file.members, ports.join(","));
+    format!("cluster {id:016x}\nbegun {begun}\nnodes {members}\nhttp {ports}\n")
 }
 
 fn parse(text: &str) -> Option<ClusterFile> {
@@ -75,7 +81,16 @@ fn parse(text: &str) -> Option<ClusterFile> {
         "no" => false,
         _ => return None,
     };
-    Some(ClusterFile { id, begun, members: value("nodes")?.parse().ok()? })
+    let members: Members = value("nodes")?.parse().ok()?;
+    let http_ports = match lines.next() {
+        None => Vec::new(),
+        Some(line) => {
+            let ports = line.strip_prefix("http ")?.split(',').map(|port| port.parse().ok());
+            ports.collect::<Option<Vec<u16>>>()?
+        }
+    };
+    let whole = http_ports.is_empty() || http_ports.len() == members.len();
+    whole.then_some(ClusterFile { id, begun, members, http_ports })
 }
 
 #[cfg(test)]
@@ -88,12 +103,17 @@ mod tests {
         assert_eq!(load(dir.path()).unwrap(), None);
         let members: Members = "1=127.0.0.1:1@2,2=127.0.0.1:3@4".parse().unwrap();
         for begun in [false, true] {
-            let file = ClusterFile { id: fresh_id(), begun, members: members.clone() };
+            let (members, http_ports) = (members.clone(), vec![5, 6]);
+            let file = ClusterFile { id: fresh_id(), begun, members, http_ports };
             save(dir.path(), &file).unwrap();
             assert_eq!(load(dir.path()).unwrap(), Some(file));
         }
         let whole = std::fs::read_to_string(dir.path().join(NAME)).unwrap();
-        for bad in ["", "cluster x", &whole[..30], &whole.replace("yes", "maybe")] {
+        let old = whole.replace("http 5,6\n", "");
+        std::fs::write(dir.path().join(NAME), old).unwrap();
+        assert_eq!(load(dir.path()).unwrap().unwrap().http_ports, Vec::<u16>::new());
+        let (maybe, one) = (whole.replace("yes", "maybe"), whole.replace("5,6", "5"));
+        for bad in ["", "cluster x", &whole[..30], &maybe, &one] {
             std::fs::write(dir.path().join(NAME), bad).unwrap();
             let error = load(dir.path()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad:?}");

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use bytes::Bytes;
 
 use super::{
-    Order, OrderDone, OrderRefusal, Peer, Proposal, ReadDone, Refusal, Replica, Role, Status,
-    WriteDone,
+    Health, Order, OrderDone, OrderRefusal, Peer, Proposal, ReadDone, Refusal, Replica, Role,
+    Status, WriteDone,
 };
 use hardlog_raft::{
     Command, StateMachine,
@@ -35,6 +35,7 @@ struct State {
     propose_calls: usize,
     orders: Vec<Order>,
     snapshots: usize,
+    health: Health,
 }
 
 pub(crate) struct Alone {
@@ -55,6 +56,7 @@ impl Default for Alone {
             propose_calls: 0,
             orders: Vec::new(),
             snapshots: 0,
+            health: Health::default(),
         };
         Self { state: Mutex::new(state) }
     }
@@ -63,6 +65,11 @@ impl Default for Alone {
 impl Alone {
     pub(crate) fn view(&self) -> View {
         self.state.lock().unwrap().view.clone()
+    }
+
+    /// From now on it is no better than this.
+    pub(crate) fn ail(&self, health: Health) {
+        self.state.lock().unwrap().health = health;
     }
 
     /// The orders that came.
@@ -148,6 +155,10 @@ impl Replica for Alone {
     fn read(&self, done: ReadDone) {
         self.state.lock().unwrap().read_calls += 1;
         self.come(Call::Read(done));
+    }
+
+    fn health(&self) -> Health {
+        self.state.lock().unwrap().health
     }
 
     fn members(&self, known: &Members) -> Members {

@@ -9,7 +9,8 @@ use hardlog_raft::{
 };
 
 use super::{
-    Order, OrderDone, OrderRefusal, Peer, Proposal, ReadDone, Refusal, Replica, Role, Status,
+    Health, Order, OrderDone, OrderRefusal, Peer, Proposal, ReadDone, Refusal, Replica, Role,
+    Status,
 };
 use crate::{
     members::{Member, Members},
@@ -20,13 +21,23 @@ use crate::{
 #[derive(Clone)]
 pub struct RaftReplica {
     handle: Handle,
+    /// See [`RaftReplica::with_broken_reads`].
+    broken_reads: bool,
 }
 
 impl RaftReplica {
     /// The node behind a handle; its state machine must be a [`Store`].
     #[must_use]
     pub fn new(handle: Handle) -> Self {
-        Self { handle }
+        Self { handle, broken_reads: false }
+    }
+
+    /// With a bug on purpose, for tests of what checks histories: while this node thinks that it
+    /// leads, it lets its clients read without asking anybody whether it still does.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_broken_reads(self) -> Self {
+        Self { broken_reads: true, ..self }
     }
 }
 
@@ -40,6 +51,9 @@ impl Replica for RaftReplica {
     }
 
     fn read(&self, done: ReadDone) {
+        if self.broken_reads && self.handle.status().role == RoleName::Leader {
+            return done(Ok(()));
+        }
         self.handle.read(move |result| done(result.map_err(Refusal::from)));
     }
 
@@ -85,6 +99,11 @@ impl Replica for RaftReplica {
 
     fn take_snapshot(&self) {
         self.handle.take_snapshot();
+    }
+
+    fn health(&self) -> Health {
+        let health = self.handle.health();
+        Health { disk_hangs: health.disk_hangs, silent: health.silent }
     }
 
     fn status(&self) -> Status {

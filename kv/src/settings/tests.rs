@@ -30,6 +30,11 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
     assert_eq!((settings.keep_behind, settings.segment_bytes), (7, 64 << 20));
     assert!(!settings.create && !settings.insecure && settings.http.is_none());
     assert_eq!(settings.listen, "127.0.0.1:1".parse().unwrap());
+    assert_eq!(settings.raft_listen, "127.0.0.1:2".parse().unwrap());
+    assert_eq!(settings.lease_drift_percent, None);
+    let settings = with("lease-drift = 5\nraft-listen = \"127.0.0.1:9\"\n", &[], &[]).unwrap();
+    assert_eq!(settings.raft_listen, "127.0.0.1:9".parse().unwrap());
+    assert_eq!(settings.lease_drift_percent, Some(5));
 }
 
 #[test]
@@ -71,6 +76,7 @@ fn a_value_that_makes_no_sense_is_an_error_with_its_place() {
         ("tick = 0", "--tick"),
         ("tick = \"fast\"", "--tick"),
         ("max-clients = -1", "--max-clients"),
+        ("lease-drift = 51", "--lease-drift"),
         ("create = \"maybe\"", "--create"),
         ("peers = [1]", "peers is no list"),
         ("tick = 1.5", "tick is neither"),

@@ -36,19 +36,19 @@ impl TestCluster {
     /// With further arguments for each node.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        Self::start_prepared(|_| arguments, |_| ())
+        Self::start_prepared(|_| arguments, |_, _| ())
     }
 
     /// With arguments for its directory, and something to do there before the nodes start.
     pub(crate) fn start_prepared(
         arguments: impl FnOnce(&Path) -> Vec<String>,
-        prepare: impl FnOnce(&Path),
+        prepare: impl FnOnce(&Path, &mut LocalCluster),
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let arguments = arguments(dir.path());
         let options = NodeOptions { program: PROGRAM.into(), arguments };
         let mut nodes = LocalCluster::open(dir.path(), 3, options).unwrap();
-        prepare(dir.path());
+        prepare(dir.path(), &mut nodes);
         nodes.start_all().unwrap();
         let cluster = Self { nodes, _dir: dir };
         cluster.leader();
@@ -61,6 +61,12 @@ impl TestCluster {
 
     pub(crate) fn address(&self, id: u64) -> SocketAddr {
         self.nodes.members().client(id).unwrap()
+    }
+
+    /// Sends a signal to a node's process.
+    pub(crate) fn signal(&self, id: u64, signal: &str) {
+        let process = self.nodes.process_id(id).unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
     }
 
     /// Waits until a running node says that it leads.

@@ -12,13 +12,8 @@ use hardlog_kv::{client::Connection, resp::Reply};
 
 use crate::harness::{PATIENCE, PROGRAM, TestCluster, info, until, write_surely};
 
-const WITH_HTTP: &str = "--http=127.0.0.1:0";
-
-/// Where a node serves HTTP, by what it printed last.
 fn http_address(cluster: &TestCluster, id: u64) -> SocketAddr {
-    let said = std::fs::read_to_string(cluster.nodes.node_output(id)).unwrap();
-    let line = said.lines().rev().find_map(|line| line.split_once(": http on ")).unwrap();
-    line.1.parse().unwrap()
+    cluster.nodes.http_address(id).unwrap()
 }
 
 /// Code and body of a request.
@@ -43,7 +38,7 @@ fn metric(address: SocketAddr, name: &str) -> Option<f64> {
 
 #[test]
 fn http_says_how_a_node_stands() {
-    let mut cluster = TestCluster::start_with(&[WITH_HTTP]);
+    let mut cluster = TestCluster::start();
     let leader = cluster.leader();
     let mut client = cluster.client();
     assert_eq!(client.call(&["SET", "foo", "1"]).unwrap(), Reply::OK);
@@ -86,7 +81,7 @@ fn http_says_how_a_node_stands() {
 
 #[test]
 fn a_pipeline_of_a_thousand_writes_costs_few_syncs() {
-    let cluster = TestCluster::start_with(&[WITH_HTTP]);
+    let cluster = TestCluster::start();
     let leader = cluster.leader();
     let http = http_address(&cluster, leader);
     let syncs = || metric(http, "raft_wal_fsync_duration_seconds_count").unwrap();
@@ -104,9 +99,9 @@ fn a_pipeline_of_a_thousand_writes_costs_few_syncs() {
     assert!((1.0..=40.0).contains(&spent), "{spent} syncs");
 }
 
-fn signal(cluster: &TestCluster, id: u64, signal: &str) {
-    let process = cluster.nodes.process_id(id).unwrap().to_string();
-    assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+/// What a node says of its health.
+pub(crate) fn healthz(cluster: &TestCluster, id: u64) -> (u16, String) {
+    get(http_address(cluster, id), "GET", "/healthz")
 }
 
 #[test]
@@ -122,7 +117,7 @@ fn a_node_that_is_told_to_stop_answers_what_is_under_way_and_closes_its_log() {
     let writing = std::thread::spawn(move || drop(writer.write_all(pipeline.as_bytes())));
     let mut replies = vec![0; 50];
     socket.read_exact(&mut replies).unwrap();
-    signal(&cluster, leader, "-TERM");
+    cluster.signal(leader, "-TERM");
     // Whole replies and then an end: nothing that was begun is left unanswered. What was sent and
     // not read makes the system end with a reset, after the replies.
     let _ = socket.read_to_end(&mut replies);
@@ -184,7 +179,7 @@ fn size(dir: &std::path::Path) -> u64 {
 #[test]
 fn under_steady_load_the_directory_and_the_memory_stay_bounded() {
     const WRITTEN: u64 = 96 << 20;
-    let small = ["--snapshot-every=2", "--keep-behind=10", "--segment=4", WITH_HTTP];
+    let small = ["--snapshot-every=2", "--keep-behind=10", "--segment=4"];
     let cluster = TestCluster::start_with(&small);
     let https: Vec<_> = (1..=3).map(|id| http_address(&cluster, id)).collect();
     let memory = || -> Vec<f64> {
@@ -229,7 +224,7 @@ fn a_client_that_asks_and_never_reads_does_not_keep_a_node_from_stopping() {
     let mut socket = TcpStream::connect(cluster.address(leader)).unwrap();
     socket.write_all("GET k\r\n".repeat(64).as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(100));
-    signal(&cluster, leader, "-TERM");
+    cluster.signal(leader, "-TERM");
     let begun = Instant::now();
     let (_, status) = until("the end of the node", || cluster.nodes.take_ended().unwrap().pop());
     assert!(status.success() && begun.elapsed() < Duration::from_secs(8), "{status}");

@@ -34,7 +34,7 @@ fn certify(dir: &Path) {
 
 #[test]
 fn a_cluster_over_tls_serves_and_survives_its_leader() {
-    let mut cluster = TestCluster::start_prepared(|dir| files(dir).to_vec(), certify);
+    let mut cluster = TestCluster::start_prepared(|dir| files(dir).to_vec(), |dir, _| certify(dir));
     let mut client = cluster.client();
     assert_eq!(client.call(&["SET", "foo", "1"]).unwrap(), Reply::OK);
     let leader = cluster.leader();

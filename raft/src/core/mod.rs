@@ -575,7 +575,7 @@ impl<L: LogView> Core<L> {
     }
 
     /// The disk has not answered for so long that it counts as hung.
-    fn disk_hangs(&self) -> bool {
+    pub(crate) fn disk_hangs(&self) -> bool {
         let max = self.config.disk_ticks_max;
         max > 0 && self.saves.oldest_age() > max
     }
