@@ -6,8 +6,8 @@ use std::{ops::RangeInclusive, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    backup, bench_disk, corrupt, diff, dump, exit, explain, export, get, hex, import, ls, recover,
-    repair, stats, status, trim, truncate, verify,
+    backup, bench_disk, corrupt, diff, dump, exit, explain, export, get, hex, import, ls, meta,
+    recover, repair, schema, stats, status, trim, truncate, verify,
 };
 
 /// Looks at a hardlog directory: what is in it, whether it is whole, and what to do if not.
@@ -16,7 +16,6 @@ use crate::{
     name = "wal-tool",
     version,
     after_help = exit::CODES,
-    args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
     max_term_width = 100
 )]
@@ -105,6 +104,13 @@ pub(crate) enum Command {
     BenchDisk(bench_disk::Args),
     /// What a finding's code means, how dangerous it is, and what to do.
     Explain(explain::Args),
+    /// A script that completes commands and options in a shell.
+    Completions(meta::CompletionsArgs),
+    /// The manual page, as roff.
+    #[command(after_help = exit::CODES)]
+    Man,
+    /// JSON Schema of everything that is printed with --format json and ndjson.
+    Schema(schema::Args),
 }
 
 /// Reads a number that may be grouped.

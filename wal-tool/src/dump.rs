@@ -114,13 +114,17 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
         return Err(Failure::Usage("one object cannot be followed: --format ndjson".to_owned()));
     }
     let source = Source::open(&args.dir)?;
+    if let Some(id) = args.segment
+        && !inspect::look(source.fs())?.segments.contains_key(&id)
+    {
+        return Err(Failure::Usage(format!("there is no segment {id} in {}", args.dir.display())));
+    }
     let mut options = DumpOptions::default();
     options.indexes.clone_from(&args.indexes);
     (options.term, options.segment, options.tail) = (args.term, args.segment, args.tail);
 
     let mut printer =
         Printer { args, out, kind: BatchKind::Batch, rows: 0, failed: None, line: Vec::new() };
-    printer.open()?;
     if args.follow {
         return printer.follow(source.fs(), &options);
     }
@@ -129,18 +133,18 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     if let Some(e) = failed {
         return Err(Failure::Output(e));
     }
-    let report = report?;
+    let report = match report {
+        Err(e) if rows > 0 && out.format == Format::Json => {
+            return cut_short(out, rows, &Failure::Log(e));
+        }
+        other => other?,
+    };
     let code = report.outcome().code();
     close(args, out, (rows, code))?;
     if out.format == Format::Human {
         for trouble in &report.troubles {
             out.line(&format!("  ? {trouble}"))?;
         }
-    }
-    if let Some(id) = args.segment
-        && report.segments.iter().all(|segment| segment.id != id)
-    {
-        return Err(Failure::Usage(format!("there is no segment {id} in {}", args.dir.display())));
     }
     Ok(code)
 }
@@ -156,10 +160,31 @@ fn close(args: &Args, out: &mut Out, (rows, code): (u64, u8)) -> io::Result<()> 
         Format::Human => Ok(()),
         Format::Ndjson => out.object(&summary),
         Format::Json => {
+            if rows == 0 {
+                open(args, out)?;
+            }
             let end = if rows == 0 { "]" } else { "\n]" };
             out.raw(&format!("{end}, \"exit\": {code}, \"row_count\": {rows}}}\n"))
         }
     }
+}
+
+/// The one object of `--format json` begins with the first row: a failure before it is an object of
+/// its own.
+fn open(args: &Args, out: &mut Out) -> io::Result<()> {
+    let dir = json!(args.dir.display().to_string());
+    out.raw(&format!("{{\"schema\": \"wal-tool.dump/1\", \"dir\": {dir}, \"rows\": ["))
+}
+
+/// Ends the one object where a failure ended the dump.
+fn cut_short(out: &mut Out, rows: u64, failure: &Failure) -> Ended {
+    let (code, text) = failure.says();
+    let text = text.unwrap_or_default();
+    eprintln!("wal-tool: {text}");
+    let text = json!(text);
+    let end = format!("\"exit\": {code}, \"row_count\": {rows}, \"error\": {text}");
+    out.raw(&format!("\n], {end}}}\n"))?;
+    Ok(code)
 }
 
 /// Prints rows as they come.
@@ -175,14 +200,6 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn open(&mut self) -> io::Result<()> {
-        if self.out.format != Format::Json {
-            return Ok(());
-        }
-        let dir = json!(self.args.dir.display().to_string());
-        self.out.raw(&format!("{{\"schema\": \"wal-tool.dump/1\", \"dir\": {dir}, \"rows\": ["))
-    }
-
     /// Shows what is there and then what is written, until somebody ends it.
     fn follow(mut self, fs: &dyn Fs, options: &DumpOptions) -> Ended {
         /// Between two looks at a log to which nothing was written.
@@ -228,6 +245,9 @@ impl Printer<'_> {
             return Ok(());
         }
         self.rows += 1;
+        if self.rows == 1 && self.out.format == Format::Json {
+            open(self.args, self.out)?;
+        }
         if let (Row::Entry(entry), Format::Json | Format::Ndjson) = (row, self.out.format) {
             return self.entry_json(entry);
         }

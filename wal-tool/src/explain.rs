@@ -1,12 +1,12 @@
 //! `explain`: what a finding's code means, how dangerous it is, and what to do about it.
 
 use hardlog::inspect::Code;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     args::Format,
-    exit::{self, Ended, Failure},
-    number,
+    exit::{self, CLEAN, Ended, Failure},
+    json, number,
     out::{Out, Tone},
 };
 
@@ -43,19 +43,11 @@ pub(crate) fn run(code: &str, out: &mut Out) -> Ended {
             || Failure::Usage(format!("no code {code}; `wal-tool explain all` lists them"));
         vec![Code::parse(code).ok_or_else(unknown)?]
     };
+    if out.format != Format::Human {
+        return objects(&codes, out);
+    }
     for (at, code) in codes.iter().enumerate() {
         let Page { cause, danger, action } = about(*code);
-        if out.format != Format::Human {
-            out.object(&json!({
-                "schema": "wal-tool.explain/1",
-                "code": code.name(),
-                "title": code.title(),
-                "cause": cause,
-                "danger": danger,
-                "action": action,
-            }))?;
-            continue;
-        }
         if at > 0 {
             out.line("")?;
         }
@@ -68,7 +60,32 @@ pub(crate) fn run(code: &str, out: &mut Out) -> Ended {
             }
         }
     }
-    Ok(0)
+    Ok(CLEAN)
+}
+
+/// One object a page in ndjson, one with all pages in JSON where there are several.
+fn objects(codes: &[Code], out: &mut Out) -> Ended {
+    let page = |code: &Code| {
+        let Page { cause, danger, action } = about(*code);
+        json!({
+            "code": code.name(),
+            "title": code.title(),
+            "cause": cause,
+            "danger": danger,
+            "action": action,
+        })
+    };
+    if codes.len() > 1 && out.format == Format::Json {
+        let pages: Vec<Value> = codes.iter().map(page).collect();
+        let all = json!({ "schema": "wal-tool.explain.all/1", "exit": CLEAN, "pages": pages });
+        return out.object(&all).map(|()| CLEAN).map_err(Failure::Output);
+    }
+    for code in codes {
+        let mut one = json::tagged("wal-tool.explain/1", page(code));
+        one["exit"] = json!(CLEAN);
+        out.object(&one)?;
+    }
+    Ok(CLEAN)
 }
 
 fn about(code: Code) -> Page {

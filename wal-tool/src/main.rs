@@ -24,11 +24,13 @@ mod hex;
 mod import;
 mod json;
 mod ls;
+mod meta;
 mod number;
 mod out;
 mod place;
 mod recover;
 mod repair;
+mod schema;
 mod source;
 mod stats;
 mod status;
@@ -37,7 +39,7 @@ mod trim;
 mod truncate;
 mod verify;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 
@@ -48,13 +50,38 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => return misread(&e),
+    };
     let mut out = Out::new(&arguments.output);
     let ended = run(arguments, &mut out).and_then(|code| {
         out.finish()?;
         Ok(code)
     });
     ExitCode::from(ended.unwrap_or_else(|failure| fail(&failure, &mut out)))
+}
+
+/// Help, the version, or what is wrong with the arguments; programs get that as an object too.
+fn misread(error: &clap::Error) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
+    // Nobody can be told if that fails.
+    let _ = error.print();
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let json = asked.iter().any(|word| matches!(&**word, "--json" | "--format=json"));
+    let lines = asked.iter().any(|word| word == "--format=ndjson");
+    let format = asked.windows(2).find(|two| two[0] == "--format").map(|two| two[1].as_str());
+    if code != exit::CLEAN && (json || lines || matches!(format, Some("json" | "ndjson"))) {
+        let text = error.to_string();
+        let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        // Nor if this does.
+        let _ = writeln!(std::io::stdout(), "{}", error_object(code, text));
+    }
+    ExitCode::from(code)
+}
+
+fn error_object(code: u8, text: &str) -> serde_json::Value {
+    serde_json::json!({ "schema": "wal-tool.error/1", "exit": code, "error": text })
 }
 
 /// Says why, to people on standard error and to programs where they look for results.
@@ -64,16 +91,18 @@ fn fail(failure: &Failure, out: &mut Out) -> u8 {
     out.still();
     eprintln!("wal-tool: {text}");
     if out.format != Format::Human {
-        let object =
-            serde_json::json!({ "schema": "wal-tool.error/1", "exit": code, "error": text });
         // It was said above; a pipe that is closed by now is no news.
-        let _ = out.object(&object).and_then(|()| out.finish());
+        let _ = out.object(&error_object(code, &text)).and_then(|()| out.finish());
     }
     code
 }
 
 fn run(arguments: Arguments, out: &mut Out) -> Ended {
     match (arguments.command, arguments.dir) {
+        (Some(_), Some(dir)) => {
+            let dir = dir.display();
+            Err(Failure::Usage(format!("the command comes first, then {dir}: wal-tool --help")))
+        }
         (Some(Command::Status(args)), _) => status::run(&args.dir, out),
         (None, Some(dir)) => status::run(&dir, out),
         (Some(Command::Verify(args)), _) => verify::run(&args, out),
@@ -94,6 +123,9 @@ fn run(arguments: Arguments, out: &mut Out) -> Ended {
         (Some(Command::Corrupt(args)), _) => corrupt::run(&args, out),
         (Some(Command::BenchDisk(args)), _) => bench_disk::run(&args, out),
         (Some(Command::Explain(args)), _) => explain::run(&args.code, out),
+        (Some(Command::Completions(args)), _) => meta::completions(&args, out),
+        (Some(Command::Man), _) => meta::man(out),
+        (Some(Command::Schema(args)), _) => schema::run(&args, out),
         (None, None) => Err(Failure::Usage("which directory? See wal-tool --help".to_owned())),
     }
 }

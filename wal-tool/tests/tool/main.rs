@@ -10,19 +10,31 @@ mod forge;
 mod hostile;
 mod live;
 mod lone;
+mod meta;
 mod moving;
 mod repair;
 mod rubbish;
 mod samples;
+mod schema;
 
 use std::{
     path::Path,
     process::{Command, Output},
 };
 
-/// Runs the tool in `dir`; the arguments are split at spaces.
+/// The program.
+const TOOL: &str = env!("CARGO_BIN_EXE_wal-tool");
+
+/// Runs the tool in `dir`; the arguments are split at spaces. What it prints for programs is held
+/// against the tool's own schema.
 fn tool(dir: &Path, arguments: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wal-tool"))
+    let output = run(dir, arguments);
+    schema::hold(arguments, &output.stdout);
+    output
+}
+
+fn run(dir: &Path, arguments: &str) -> Output {
+    Command::new(TOOL)
         .args(arguments.split_whitespace())
         .current_dir(dir)
         .env_remove("CLICOLOR_FORCE")
