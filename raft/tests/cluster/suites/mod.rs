@@ -6,6 +6,7 @@
 
 mod eliben;
 mod harness;
+mod kv;
 mod membership;
 mod mit_2a;
 mod mit_2b;
