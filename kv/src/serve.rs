@@ -15,6 +15,7 @@ use hardlog_kv::{http, meters::Scrape, replica::raft::RaftReplica, server::Serve
 use hardlog_raft::{
     Handle, Node, NodeConfig, RoleName,
     sessions::{self, Sessions},
+    trace::{Header, Tracer},
     transport::{Security, Tls, TlsError},
 };
 use tokio::{
@@ -158,12 +159,23 @@ fn node_config(settings: &NodeSettings) -> Result<NodeConfig, Failure> {
         keep_behind: settings.keep_behind,
         listener: Some(raft_listener(settings.raft_listen)?),
         security,
+        tracer: tracer(settings)?,
     })
 }
 
 /// Where the other nodes connect.
 fn raft_listener(address: SocketAddr) -> Result<std::net::TcpListener, String> {
     std::net::TcpListener::bind(address).map_err(|why| format!("for nodes on {address}: {why}"))
+}
+
+/// Where the node tells what happens, if that is wanted.
+fn tracer(settings: &NodeSettings) -> Result<Tracer, Failure> {
+    let Some(path) = &settings.trace else { return Ok(Tracer::off()) };
+    let nodes = settings.peers.iter().map(|(id, _)| id).collect();
+    let (tracer, at) = Tracer::to_new_file(path, &Header::of_process("kv", nodes))
+        .map_err(|why| format!("trace: {}: {why}", path.display()))?;
+    say(&format!("node {}: trace in {}", settings.id, at.display()))?;
+    Ok(tracer)
 }
 
 fn say(line: &str) -> io::Result<()> {

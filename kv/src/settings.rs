@@ -90,6 +90,10 @@ pub(crate) struct Settings {
     /// The private key of that certificate, in PEM
     #[arg(long)]
     tls_key: Option<PathBuf>,
+    /// Write everything worth seeing of this node to FILE, one JSON object per line; to FILE.2,
+    /// FILE.3, … where that is taken by the trace of an earlier start
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Accept addresses that are not on loopback; nothing but TLS between nodes is encrypted or
     /// authenticated
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -116,6 +120,7 @@ pub(crate) struct NodeSettings {
     pub(crate) lease_drift_percent: Option<u32>,
     pub(crate) stop_timeout: Duration,
     pub(crate) tls: Option<TlsFiles>,
+    pub(crate) trace: Option<PathBuf>,
     pub(crate) insecure: bool,
 }
 
@@ -197,6 +202,7 @@ impl Settings {
             tls_authority: self.tls_authority.or(other.tls_authority),
             tls_certificate: self.tls_certificate.or(other.tls_certificate),
             tls_key: self.tls_key.or(other.tls_key),
+            trace: self.trace.or(other.trace),
             insecure: self.insecure.or(other.insecure),
         }
     }
@@ -229,6 +235,7 @@ impl Settings {
                 }
                 _ => return Err("tls-authority, tls-certificate and tls-key go together".into()),
             },
+            trace: self.trace,
             insecure: self.insecure.unwrap_or(false),
             peers,
         };

@@ -1,7 +1,9 @@
 //! Three nodes in one process, on loopback and on the real disk, under load: callers that each wait
 //! for their answer before they ask again. Prints writes and reads per second and latencies.
 //!
-//! `cargo run --release -p hardlog-raft --example three_nodes -- [CALLERS] [SECONDS] [BYTES]`
+//! `cargo run --release -p hardlog-raft --example three_nodes -- [CALLERS] [SECONDS] [BYTES] [DIR]`
+//!
+//! With a directory, each node writes its trace there.
 
 #![expect(clippy::print_stdout, reason = "an example talks to the person who runs it")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "only the core is pure")]
@@ -11,6 +13,7 @@ use std::{
     error::Error,
     io::{Read, Write},
     net::TcpListener,
+    path::{Path, PathBuf},
     sync::mpsc::channel,
     time::{Duration, Instant},
 };
@@ -18,7 +21,9 @@ use std::{
 use bytes::Bytes;
 use hardlog::Options;
 use hardlog_raft::{
-    Command, Config, FrozenSnapshot, Handle, Node, NodeConfig, ProposeError, RoleName, StateMachine,
+    Command, Config, FrozenSnapshot, Handle, Node, NodeConfig, ProposeError, RoleName,
+    StateMachine,
+    trace::{Header, Tracer},
 };
 
 /// Counts what it applies.
@@ -54,8 +59,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let mut number = |or: u64| args.next().map_or(Ok(or), |arg| arg.parse());
     let (callers, seconds, bytes) = (number(50)?, number(5)?, number(100)?);
+    let trace = args.next().map(PathBuf::from);
     let dir = tempfile::tempdir()?;
-    let nodes = start(dir.path())?;
+    let nodes = start(dir.path(), trace.as_deref())?;
     let leader = loop {
         let led = nodes.iter().find(|node| node.handle().status().role == RoleName::Leader);
         if let Some(leader) = led {
@@ -86,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn start(dir: &std::path::Path) -> Result<Vec<Node>, Box<dyn Error>> {
+fn start(dir: &Path, trace: Option<&Path>) -> Result<Vec<Node>, Box<dyn Error>> {
     let mut listeners = BTreeMap::new();
     for id in 1..=3 {
         listeners.insert(id, TcpListener::bind("127.0.0.1:0")?);
@@ -108,6 +114,13 @@ fn start(dir: &std::path::Path) -> Result<Vec<Node>, Box<dyn Error>> {
             keep_behind: 10_000,
             listener: Some(listener),
             security: None,
+            tracer: match trace {
+                Some(dir) => {
+                    let header = Header::of_process("three_nodes", vec![1, 2, 3]);
+                    Tracer::to_file(dir.join(format!("{id}.ndjson")), &header)?
+                }
+                None => Tracer::off(),
+            },
         };
         nodes.push(Node::start(config, Counter(0))?);
     }

@@ -27,6 +27,7 @@ use crate::{
     payload::Payload,
     state_machine::{Command, FrozenSnapshot, StateMachine},
     status::Board,
+    trace::{Voice, What},
     work::{Apply, Report, Waiting},
 };
 
@@ -44,6 +45,7 @@ pub(crate) struct Applier<S> {
     pub(crate) photographer: Photographer,
     /// The newest configuration up to what is applied.
     pub(crate) configuration: Configuration,
+    pub(crate) voice: Voice,
 }
 
 /// A view of the machine that is to become a snapshot.
@@ -167,8 +169,9 @@ impl<S: StateMachine> Applier<S> {
             commands.len()
         );
         // Applied before anybody is told, so that whoever is told sees it.
-        if let Some(last) = entries.last() {
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
             self.board.set_applied(last.index());
+            self.voice.note(|| What::Apply { first: first.index(), last: last.index() });
         }
         for (command, reply) in commands.iter().zip(replies) {
             if let Some(waiting) = waiting.next_if(|waiting| waiting.index == command.index) {

@@ -20,6 +20,7 @@
 //!   any entry after it is applied.
 //! - The log is trimmed only in the batch that marks the snapshot, or after it.
 
+mod notes;
 pub(crate) mod orders;
 mod save;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use bytes::Bytes;
 use hardlog::{Error as LogError, Index, Log, SnapshotMark, Syncer, Term, Ticket};
 
 use self::{
+    notes::Unsynced,
     orders::{Order, Orders},
     transfer::Transfers,
 };
@@ -46,6 +48,7 @@ use crate::{
     error::Error,
     message::Message,
     ready::{ReadReady, ReadToken, Ready, Snapshots},
+    trace::{Voice, What},
     view::View,
     work::{Apply, Carry, Report, Waiting},
 };
@@ -72,6 +75,8 @@ pub(crate) struct Parts {
     pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
     /// Index of the newest snapshot that was installed.
     pub(crate) installed: Arc<AtomicU64>,
+    /// Tells what happens to the node.
+    pub(crate) voice: Voice,
 }
 
 /// Drives one node.
@@ -112,12 +117,15 @@ pub(crate) struct Driver {
     seen_is_news: bool,
     /// The term in which the log was opened, while it may have lost something.
     loss_term: Option<Term>,
+    voice: Voice,
+    unsynced: Unsynced,
 }
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         let opened_in = parts.log.hard_state().term;
-        Self {
+        let unsynced = Unsynced::new(parts.log.incarnation());
+        let mut driver = Self {
             orders: Orders::default(),
             seen: boot::seen(&parts.log).unwrap_or_default(),
             seen_is_news: false,
@@ -142,7 +150,14 @@ impl Driver {
             installed: parts.installed,
             sync_failure: Arc::default(),
             sync_again: false,
+            voice: parts.voice,
+            unsynced,
+        };
+        if driver.voice.is_on() {
+            driver.core.keep_notes();
+            driver.tell();
         }
+        driver
     }
 
     pub(crate) fn core(&self) -> &Core<View> {
@@ -162,10 +177,12 @@ impl Driver {
 
     pub(crate) fn step(&mut self, message: Message) {
         self.core.step(message);
+        self.tell();
     }
 
     pub(crate) fn tick(&mut self, out: &mut Output) {
         self.core.tick();
+        self.tell();
         if std::mem::take(&mut self.sync_again) {
             self.ask_for_sync(self.log.written());
         }
@@ -216,6 +233,7 @@ impl Driver {
                 let newest = self.log.snapshot_mark().map_or(0, |mark| mark.id.index);
                 if mark.id.index > newest {
                     self.taken = Some(mark);
+                    self.tell_snapshot("taken", mark.id);
                 }
             }
             Report::Piece { to, chunk } => {
@@ -231,6 +249,7 @@ impl Driver {
             }
             Report::Stored { from, id, offset } => self.core.want_chunk(from, id, offset),
             Report::Complete { from, mark, configuration } => {
+                self.tell_snapshot("received", mark.id);
                 let install = self.core.install_snapshot(from, mark.id, configuration);
                 if install == Install::Replace {
                     self.install = Some(mark);
@@ -259,10 +278,14 @@ impl Driver {
     pub(crate) fn pump(&mut self, out: &mut Output) -> Result<(), Error> {
         self.check_sync()?;
         let proof = self.ledger.reached(&self.syncer);
+        self.tell_synced();
         self.core.durable(proof);
         let Ready { save, send, promises, apply_to, reads, reads_lost, snapshots } =
             self.core.ready();
+        self.tell();
         if let Some(violation) = self.core.violation() {
+            let text = violation.to_string();
+            self.voice.note(|| What::Violation { rule: "raft".into(), text: text.into() });
             return Err(violation.into());
         }
         out.send.extend(send);
@@ -276,6 +299,7 @@ impl Driver {
         self.dispatch(out);
         self.forget_what_others_lead();
         self.answer_orders();
+        self.tell();
         Ok(())
     }
 
@@ -295,7 +319,10 @@ impl Driver {
         let Snapshots { wanted, chunks_wanted, chunks } = snapshots;
         for to in wanted {
             match self.log.snapshot_mark() {
-                Some(mark) => self.transfers.begin(to, mark.id, out),
+                Some(mark) => {
+                    self.transfers.begin(to, mark.id, out);
+                    self.tell_snapshot("sending", mark.id);
+                }
                 None => self.core.snapshot_failed(to),
             }
         }

@@ -16,6 +16,7 @@
 //! - [`transport`]: messages between nodes over TCP.
 //! - [`node`]: threads, timer, handle; with it the driver, where a [`Ready`] meets the log, the
 //!   thread that owns the state machine, and the one that moves snapshots between nodes.
+//! - [`trace`]: what happened, event by event, for tools.
 //!
 //! What is durable before what is said: a candidate's term and its vote for itself before it asks
 //! for votes, a vote before it is given, entries before they are acknowledged, a leader's own
@@ -47,6 +48,7 @@ pub mod sessions;
 pub mod sim;
 pub mod state_machine;
 pub mod status;
+pub mod trace;
 pub mod transport;
 pub mod view;
 mod work;

@@ -41,6 +41,7 @@ use crate::{
     message::NodeId,
     state_machine::StateMachine,
     status::{Board, Cluster, Health, Status},
+    trace::{Part, Tracer, Voice, What},
     transport::{Security, Transport},
     work::{Apply, Carry},
 };
@@ -73,6 +74,8 @@ pub struct NodeConfig {
     pub keep_behind: u64,
     /// Where it listens; its own address among `peers` if not given.
     pub listener: Option<TcpListener>,
+    /// Where everything worth seeing is told; [`Tracer::off`] for nowhere.
+    pub tracer: Tracer,
     /// What protects the connections between nodes, such as `Tls` under feature `tls`. Without it
     /// only loopback is allowed, unless [`Config::insecure`] says otherwise.
     pub security: Option<Arc<dyn Security>>,
@@ -310,6 +313,7 @@ struct Runner {
     transport: Transport,
     applier: Sender<Apply>,
     courier: Sender<Carry>,
+    voice: Voice,
 }
 
 impl Runner {
@@ -322,6 +326,13 @@ impl Runner {
             Ok(()) => Some(self.driver.into_log()),
             Err(error) => {
                 tracing::error!(%error, "the node stops");
+                let (term, why) = (self.driver.core().term(), error.to_string().into());
+                self.voice.note(|| What::Role {
+                    term,
+                    role: Part::Down,
+                    leader: None,
+                    why: Some(why),
+                });
                 self.board.update(|status| {
                     status.role = crate::core::RoleName::Follower;
                     status.leader = None;

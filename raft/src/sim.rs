@@ -27,6 +27,7 @@ pub mod plan;
 pub mod play;
 mod shadow;
 pub mod stage;
+mod told;
 mod trace;
 pub mod watch;
 

@@ -23,13 +23,14 @@ use hardlog_raft::sim::{
 };
 
 const USAGE: &str = "usage: sim --seeds A..B [--minutes M] [--threads T] [--out DIR] [--bug NAME]
-       sim --seed N [--text] [--out DIR] [--bug NAME]
+       sim --seed N [--text] [--trace FILE] [--out DIR] [--bug NAME]
 
 --seeds    run these seeds, B not included
 --minutes  begin no seed after so many minutes
 --threads  2 by default
 --seed     run one seed
 --text     print its trace
+--trace    write its trace for tools to a file (see raft/TRACE.md)
 --out      where trace and directories of a failed run go; sim-failure by default
 --bug      put a bug in; --bug list names them";
 
@@ -40,6 +41,7 @@ struct Args {
     minutes: Option<u64>,
     threads: usize,
     text: bool,
+    trace: Option<PathBuf>,
     out: PathBuf,
     bug: Option<(&'static str, Bug)>,
 }
@@ -51,6 +53,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
         minutes: None,
         threads: 2,
         text: false,
+        trace: None,
         out: PathBuf::from("sim-failure"),
         bug: None,
     };
@@ -70,6 +73,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
             "--minutes" => args.minutes = Some(number(&value()?)?),
             "--threads" => args.threads = usize::try_from(number(&value()?)?).unwrap_or(1),
             "--text" => args.text = true,
+            "--trace" => args.trace = Some(PathBuf::from(value()?)),
             "--out" => args.out = PathBuf::from(value()?),
             "--bug" => args.bug = Some(bug(&value()?)?),
             other => return Err(format!("no option {other}")),
@@ -77,6 +81,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
     }
     if args.seeds.is_empty() {
         return Err("no seeds".to_owned());
+    }
+    if args.trace.is_some() && !args.one {
+        return Err("--trace is of one seed: it needs --seed".to_owned());
     }
     Ok(args)
 }
@@ -98,7 +105,13 @@ fn main() -> ExitCode {
     };
     let ask = Ask { bug: args.bug.map(|(_, bug)| bug), ..Ask::default() };
     if args.one {
-        let outcome = run_caught(args.seeds.start, &Ask { text: true, ..ask });
+        let outcome = run_caught(args.seeds.start, &Ask { text: true, events: true, ..ask });
+        if let Some(path) = &args.trace
+            && let Err(error) = fs::write(path, &outcome.events)
+        {
+            println!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
         if args.text {
             outcome.lines.iter().for_each(|line| println!("{line}"));
         }
@@ -111,7 +124,9 @@ fn main() -> ExitCode {
     println!("{} seeds in {minutes:.1} minutes: {:?}", campaign.done(), sum.tally);
     match sum.failed {
         None => ExitCode::SUCCESS,
-        Some(failed) => report(&args, &run_caught(failed.seed, &Ask { text: true, ..ask })),
+        Some(failed) => {
+            report(&args, &run_caught(failed.seed, &Ask { text: true, events: true, ..ask }))
+        }
     }
 }
 
@@ -160,7 +175,10 @@ fn report(args: &Args, outcome: &Outcome) -> ExitCode {
     );
     let dir = args.out.join(format!("seed-{}", outcome.seed));
     match write_out(&dir, outcome) {
-        Ok(()) => println!("trace: {0}/trace.txt, directories: {0}/node-*", dir.display()),
+        Ok(()) => {
+            println!("trace: {0}/trace.txt, {0}/trace.ndjson", dir.display());
+            println!("directories: {}/node-*", dir.display());
+        }
         Err(error) => println!("nothing written to {}: {error}", dir.display()),
     }
     ExitCode::FAILURE
@@ -172,6 +190,7 @@ fn write_out(dir: &Path, outcome: &Outcome) -> std::io::Result<()> {
     for line in &outcome.lines {
         writeln!(trace, "{line}")?;
     }
+    fs::write(dir.join("trace.ndjson"), &outcome.events)?;
     for (id, files) in &outcome.disks {
         let node = dir.join(format!("node-{id}"));
         for (name, bytes) in files {

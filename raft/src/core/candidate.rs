@@ -52,6 +52,8 @@ impl<L: LogView> Core<L> {
         candidate.answers.insert(self.id, true);
         self.role = Role::PreCandidate(candidate);
         let last = self.log.last_id();
+        self.note_role("no leader was heard");
+        self.note_asking(true);
         for peer in self.voters() {
             self.send_for_term(peer, self.term + 1, Body::PreVote { last });
         }
@@ -66,6 +68,13 @@ impl<L: LogView> Core<L> {
         let own_vote = self.due_number();
         self.role = Role::Candidate(Candidate { answers: BTreeMap::new(), own_vote });
         let last = self.log.last_id();
+        let why = match (transfer, self.config.pre_vote) {
+            (true, _) => "it was told to take over",
+            (false, true) => "a majority would vote for it",
+            (false, false) => "no leader was heard",
+        };
+        self.note_role(why);
+        self.note_asking(false);
         for peer in self.voters() {
             self.promise(peer, Body::Vote { last, transfer });
         }
@@ -84,7 +93,9 @@ impl<L: LogView> Core<L> {
         let Role::PreCandidate(candidate) = &self.role else { return };
         match self.membership().tally(|id| candidate.answers.get(&id).copied()) {
             Tally::Won => self.ask_for_votes(false),
-            Tally::Lost => self.become_follower(self.term, None),
+            Tally::Lost => {
+                self.become_follower(self.term, None, "a majority would not vote for it")
+            }
             Tally::Open => {}
         }
     }
@@ -109,7 +120,7 @@ impl<L: LogView> Core<L> {
         let Role::Candidate(candidate) = &self.role else { return };
         match self.membership().tally(|id| candidate.answers.get(&id).copied()) {
             Tally::Won => self.become_leader(),
-            Tally::Lost => self.become_follower(self.term, None),
+            Tally::Lost => self.become_follower(self.term, None, "a majority votes against it"),
             Tally::Open => {}
         }
     }

@@ -3,7 +3,10 @@
 
 use hardlog::{Entry, EntryId, Index, Term};
 
-use super::{Configuration, Core, LogView, Slot, Violation};
+use super::{
+    Configuration, Core, LogView, Slot, Violation,
+    notes::{LEADER_ALIVE, LOG_BEHIND, OLDER_TERM},
+};
 use crate::{
     config::Mutation,
     message::{AppendReply, Body, NodeId, SnapshotChunk},
@@ -29,10 +32,18 @@ impl<L: LogView> Core<L> {
 
     pub(super) fn on_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
         // A node whose disk hangs could not keep what it says: its vote would never leave it.
-        if self.hears_a_leader() || self.disk_hangs() {
+        let silent = match (self.hears_a_leader(), self.disk_hangs()) {
+            (true, _) => Some(LEADER_ALIVE),
+            (false, true) => Some("its own disk hangs"),
+            (false, false) => None,
+        };
+        if silent.is_some() {
+            self.note_vote(from, (term, true), silent);
             return;
         }
         let granted = term > self.term && self.is_up_to_date(last);
+        let refused = if term > self.term { LOG_BEHIND } else { OLDER_TERM };
+        self.note_vote(from, (term, true), (!granted).then_some(refused));
         // Binds nobody, so nothing has to be durable before it leaves.
         let about = if granted { term } else { self.term };
         self.send_for_term(from, about, Body::PreVoteReply { granted });
@@ -48,6 +59,12 @@ impl<L: LogView> Core<L> {
             self.vote = Some(from);
             self.restart_election_timer();
         }
+        let refused = match (free, self.vote) {
+            (true, _) => LOG_BEHIND,
+            (false, Some(_)) => "voted for another",
+            (false, None) => "another leads this term",
+        };
+        self.note_vote(from, (self.term, false), (!granted).then_some(refused));
         self.promise(from, Body::VoteReply { granted });
     }
 
@@ -123,11 +140,16 @@ impl<L: LogView> Core<L> {
             }
             self.log.truncate(first);
             self.saves.truncated(first);
-            self.configurations.truncated(first);
+            if self.configurations.truncated(first) {
+                self.note_members();
+            }
         }
         self.log.append(entries.into_iter().skip(known));
         let new = configurations.into_iter().filter(|configuration| configuration.index >= first);
-        new.for_each(|configuration| self.configurations.push(configuration));
+        for configuration in new {
+            self.configurations.push(configuration);
+            self.note_members();
+        }
         true
     }
 
@@ -182,6 +204,7 @@ impl<L: LogView> Core<L> {
             self.log.reset(id);
             self.saves.reset();
             self.configurations.reset(configuration);
+            self.note_members();
             self.set_commit(id.index);
             Install::Replace
         };

@@ -79,6 +79,7 @@ impl<L: LogView> Core<L> {
         }));
         self.leader = Some(self.id);
         self.election_elapsed = 0;
+        self.note_role("a majority votes for it");
         if self.config.leader_no_op {
             self.log.append([Entry::new(next, self.term, Payload::no_op())]);
         }
@@ -88,13 +89,13 @@ impl<L: LogView> Core<L> {
     pub(super) fn tick_leader(&mut self) {
         self.election_elapsed += 1;
         if self.disk_hangs() {
-            self.become_follower(self.term, None);
+            self.become_follower(self.term, None, "its disk hangs");
             return;
         }
         if self.election_elapsed >= self.config.election_ticks_min {
             self.election_elapsed = 0;
             if self.config.check_quorum && !self.heard_a_quorum() {
-                self.become_follower(self.term, None);
+                self.become_follower(self.term, None, "no majority was heard");
                 return;
             }
         }

@@ -338,11 +338,13 @@ impl Configurations {
         self.stack.len() - 1
     }
 
-    /// The log was cut before `from`.
-    pub(super) fn truncated(&mut self, from: Index) {
+    /// The log was cut before `from`. Whether that took a configuration away.
+    pub(super) fn truncated(&mut self, from: Index) -> bool {
+        let before = self.stack.len();
         while self.stack.len() > 1 && self.newest().index >= from {
             self.stack.pop();
         }
+        self.stack.len() < before
     }
 
     pub(super) fn committed(&mut self, commit: Index) {

@@ -33,9 +33,11 @@ mod leader;
 mod lease;
 mod log_view;
 pub mod membership;
+mod notes;
 pub mod progress;
 pub mod quorum;
 mod reconfigure;
+mod refused;
 mod rng;
 mod saves;
 #[cfg(test)]
@@ -45,19 +47,27 @@ use bytes::Bytes;
 use hardlog::{EntryId, HardState, Index, Term};
 
 use self::{
-    candidate::Candidate, leader::Leader, log_view::Overlay, membership::Configurations,
-    quorum::Voters, rng::Rng, saves::Saves,
+    candidate::Candidate,
+    leader::Leader,
+    log_view::Overlay,
+    membership::Configurations,
+    notes::{LEADER_ALIVE, Notes, OLDER_TERM},
+    quorum::Voters,
+    rng::Rng,
+    saves::Saves,
 };
 pub use self::{
     follower::Install,
     log_view::{LogView, Slot},
     membership::{Change, ChangeError, Configuration, Membership},
+    refused::{Refused, Violation},
 };
 use crate::{
     config::{Config, Mutation},
     durable::{Durable, Promise, SaveNumber},
     message::{AppendReply, Body, Message, NodeId},
     ready::{ReadReady, ReadToken, Ready, Save},
+    trace::What,
 };
 
 /// Election timeouts for which a node with a full disk does not campaign.
@@ -84,70 +94,6 @@ enum Role {
     Leader(Box<Leader>),
 }
 
-/// Why a proposal, a read or a change was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// This node does not lead; the leader, if it is known, does.
-    #[error("this node does not lead (leader: {leader:?})")]
-    NotLeader {
-        /// Who leads.
-        leader: Option<NodeId>,
-    },
-    /// Too much is on its way already.
-    #[error("too much is on its way")]
-    Busy,
-    /// The command is larger than [`Config::command_bytes_max`].
-    #[error("the command is too large")]
-    TooLarge,
-    /// The leader is handing over: nothing new is begun until that is done or given up.
-    #[error("the leadership is being handed over")]
-    Transferring,
-    /// Another change of the membership is not committed yet, or no entry of the leader's own term
-    /// is: two leaders could then change different things at once.
-    #[error("another change is under way, or the leader has committed nothing yet")]
-    ChangeUnderWay,
-    /// The node has not caught up: as a voter it would hold everybody up.
-    #[error("node {0} has not caught up")]
-    NotCaughtUp(NodeId),
-    /// The change makes no sense.
-    #[error(transparent)]
-    Change(#[from] ChangeError),
-    /// The one that was to take over did not in time; this node leads on.
-    #[error("the transfer was given up; this node leads on")]
-    GivenUp,
-}
-
-/// A peer said something that no correct node says; going on could lose what is committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// A leader wants to replace a committed entry.
-    #[error("node {from} would replace entry {index}, which is committed up to {commit}")]
-    CommittedConflict {
-        /// Who.
-        from: NodeId,
-        /// Which entry.
-        index: Index,
-        /// The commit index here.
-        commit: Index,
-    },
-    /// Two nodes claim to lead the same term.
-    #[error("node {from} claims to lead term {term}, which another node leads")]
-    TwoLeaders {
-        /// Who.
-        from: NodeId,
-        /// Which term.
-        term: Term,
-    },
-    /// A leader's configuration cannot be read here: it was made by a newer version, or is garbage.
-    #[error("node {from} sent a configuration at {index} that this version cannot read")]
-    UnknownConfiguration {
-        /// Who.
-        from: NodeId,
-        /// Where it stands.
-        index: Index,
-    },
-}
-
 /// One node of Raft.
 #[derive(Debug)]
 pub struct Core<L> {
@@ -171,6 +117,8 @@ pub struct Core<L> {
     violation: Option<Violation>,
     /// What the next [`Ready`] carries.
     out: Ready,
+    /// What happened, if somebody wants to know.
+    notes: Option<Notes>,
 }
 
 /// Who a node is.
@@ -232,6 +180,7 @@ impl<L: LogView> Core<L> {
             saves: Saves::new(saved, log.last_index()),
             violation: None,
             out: Ready::default(),
+            notes: None,
             config,
             log,
         };
@@ -272,16 +221,20 @@ impl<L: LogView> Core<L> {
             return;
         }
         if self.is_disturbed_by(from, &message.body) {
+            self.note_ignored_vote(&message, "no voter here, and its log is behind");
             return;
         }
         if term > self.term {
             match message.body {
                 // Binds nobody: the term it names has not begun.
                 Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
-                Body::Vote { transfer: false, .. } if self.hears_a_leader() => return,
+                Body::Vote { transfer: false, .. } if self.hears_a_leader() => {
+                    self.note_ignored_vote(&message, LEADER_ALIVE);
+                    return;
+                }
                 ref body => {
                     let leader = body.is_from_leader().then_some(from);
-                    self.become_follower(term, leader);
+                    self.become_follower(term, leader, "a later term");
                 }
             }
         } else if term < self.term {
@@ -390,7 +343,15 @@ impl<L: LogView> Core<L> {
         self.saves.truncated(self.log.last_index() + 1);
         // What was committed after that is not what the log holds there now.
         self.commit = self.commit.min(shared).max(self.saves.hard_state().commit);
-        self.become_follower(self.term, None);
+        self.note(|core| What::Recover {
+            verdict: "abandoned".into(),
+            first: core.log.first_index(),
+            last: core.log.last_index(),
+            detail: Some("the disk is full: back to what the log holds".into()),
+        });
+        self.note_commit();
+        self.note_members();
+        self.become_follower(self.term, None, "its disk is full");
         self.pause_ticks = PAUSE_TIMEOUTS * self.config.election_ticks_max;
     }
 
@@ -515,8 +476,9 @@ impl<L: LogView> Core<L> {
         self.config.check_quorum && (heard || may_have)
     }
 
-    fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+    fn become_follower(&mut self, term: Term, leader: Option<NodeId>, why: &'static str) {
         assert!(term >= self.term, "term goes back from {} to {term}", self.term);
+        let news = term > self.term || self.leader != leader || self.role() != RoleName::Follower;
         if term > self.term || self.config.has(Mutation::VoteForgotten) && leader.is_none() {
             self.term = term;
             self.vote = None;
@@ -530,6 +492,9 @@ impl<L: LogView> Core<L> {
         if leader.is_some() {
             self.restart_election_timer();
         }
+        if news {
+            self.note_role(why);
+        }
     }
 
     /// Takes the sender for the leader of the current term. False if that cannot be.
@@ -538,7 +503,7 @@ impl<L: LogView> Core<L> {
             self.violation = Some(Violation::TwoLeaders { from, term: self.term });
             return false;
         }
-        self.become_follower(self.term, Some(from));
+        self.become_follower(self.term, Some(from), "it leads");
         true
     }
 
@@ -551,8 +516,14 @@ impl<L: LogView> Core<L> {
                 conflict_index: 0,
             }),
             Body::Heartbeat { .. } | Body::Snapshot(_) => Body::HeartbeatReply { round: 0 },
-            Body::Vote { .. } => Body::VoteReply { granted: false },
-            Body::PreVote { .. } => Body::PreVoteReply { granted: false },
+            Body::Vote { .. } => {
+                self.note_ignored_vote(message, OLDER_TERM);
+                Body::VoteReply { granted: false }
+            }
+            Body::PreVote { .. } => {
+                self.note_ignored_vote(message, OLDER_TERM);
+                Body::PreVoteReply { granted: false }
+            }
             Body::PreVoteReply { .. }
             | Body::VoteReply { .. }
             | Body::AppendReply(_)
@@ -570,8 +541,12 @@ impl<L: LogView> Core<L> {
             self.commit,
             self.log.last_index()
         );
+        let news = index > self.commit;
         self.commit = index;
         self.configurations.committed(index);
+        if news {
+            self.note_commit();
+        }
     }
 
     /// The disk has not answered for so long that it counts as hung.

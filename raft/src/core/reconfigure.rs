@@ -76,6 +76,7 @@ impl<L: LogView> Core<L> {
         let id = entry.id;
         self.log.append([entry]);
         self.configurations.push(Configuration { index, membership });
+        self.note_members();
         self.meet_peers();
         // A majority may be smaller now.
         self.advance_commit();
@@ -107,7 +108,7 @@ impl<L: LogView> Core<L> {
             if let Some(heir) = self.best_heir() {
                 self.send(heir, Body::TimeoutNow);
             }
-            self.become_follower(self.term, None);
+            self.become_follower(self.term, None, "it is no voter any more");
         }
     }
 

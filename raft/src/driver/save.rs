@@ -18,12 +18,16 @@ impl Driver {
     /// Writes what is due: the core's save, the mark of a snapshot of this node's own, or both.
     pub(super) fn write(&mut self, save: Option<Save>, out: &mut Output) -> Result<(), Error> {
         let due = save.as_ref().map(|save| save.number);
+        let told = self.told(save.as_ref());
         let batch = self.batch(save);
         if batch.is_empty() {
             return Ok(());
         }
         match self.log.try_write(&batch) {
-            Ok(ticket) => self.written(due, ticket),
+            Ok(ticket) => {
+                self.tell_written(told, ticket);
+                self.written(due, ticket);
+            }
             Err(LogError::WouldBlock) => out.again = true,
             Err(error @ LogError::Full { .. }) => {
                 tracing::warn!(%error, "the log is full: nothing is taken until there is room");
@@ -95,7 +99,7 @@ impl Driver {
 
     /// First index to keep once a snapshot up to `index` is marked: some entries stay for followers
     /// that are a little behind, and those after a snapshot that is on its way.
-    fn trim_to(&self, index: Index) -> Index {
+    pub(super) fn trim_to(&self, index: Index) -> Index {
         (index + 1).saturating_sub(self.keep_behind).min(self.transfers.floor())
     }
 
@@ -165,6 +169,7 @@ impl Driver {
         if number <= proof.number() {
             self.restore = None;
             self.dispatched = mark.id.index;
+            self.tell_snapshot("installed", mark.id);
             out.apply.push(Apply::Restore(mark.id));
         }
     }

@@ -27,6 +27,7 @@ use crate::{
     member::Member,
     state_machine::StateMachine,
     status::{Board, Status},
+    trace::What,
     transport::{Past, Settings, Transport},
     work::Report,
 };
@@ -44,6 +45,8 @@ pub(super) fn start<S: StateMachine>(
         _ => return Err(Error::NotAPeer(config.id)),
     };
     let (mut log, report) = Log::open(&config.dir, config.log.clone()).map_err(Error::Log)?;
+    let voice = config.tracer.of(config.id);
+    voice.note(|| What::recovered(&report));
     all_durable(&log)?;
     identity::establish(&mut log, config.id, config.cluster)?;
     let first = first_membership(&config);
@@ -79,6 +82,7 @@ pub(super) fn start<S: StateMachine>(
         installed: Arc::clone(&installed),
         photographer: photographer(&mut node, &log, &config)?,
         configuration: boot.configuration.clone(),
+        voice: voice.clone(),
     };
     node.others.push(spawn("apply", &inbox, move || applier.run(&apply_jobs))?);
     let runner = Runner {
@@ -91,6 +95,7 @@ pub(super) fn start<S: StateMachine>(
         transport,
         applier: apply_sender,
         courier: carry_sender,
+        voice,
     };
     let raft = thread::Builder::new().name("raft".to_owned()).spawn(move || runner.run());
     node.raft = Some(raft.map_err(Error::Thread)?);
@@ -165,6 +170,7 @@ fn transport(
         outbox_bytes_max: raft.inflight_bytes_max + largest,
         security: config.security.clone(),
         insecure: raft.insecure,
+        tracer: config.tracer.clone(),
     };
     let messages = Arc::clone(inbox);
     let deliver = Arc::new(move |message| messages.message(message));
@@ -198,6 +204,7 @@ fn driver(
         keep_behind: config.keep_behind,
         wake: Arc::new(move || inbox.wake()),
         installed,
+        voice: config.tracer.of(config.id),
     })
 }
 

@@ -5,6 +5,7 @@ mod crashes;
 mod membership;
 mod single;
 mod snapshots;
+mod traced;
 
 use std::time::Duration;
 

@@ -14,9 +14,10 @@ use std::{
 
 use super::{
     lock,
-    play::{Ask, Outcome, Tally, run},
+    play::{Ask, Outcome, Tally, run_into},
     watch::Breach,
 };
+use crate::trace::Recording;
 
 /// Rule of a run that panicked.
 const PANICKED: u8 = 0;
@@ -107,7 +108,9 @@ impl Campaign {
 /// Runs the cluster of a seed; a panic is a breach.
 #[must_use]
 pub fn run_caught(seed: u64, ask: &Ask) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| run(seed, ask))).unwrap_or_else(|panic| {
+    let mut recording = None;
+    let caught = catch_unwind(AssertUnwindSafe(|| run_into(seed, ask, &mut recording)));
+    caught.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let what = text.unwrap_or_else(|| "a panic without words".to_owned());
@@ -118,6 +121,7 @@ pub fn run_caught(seed: u64, ask: &Ask) -> Outcome {
             history: Vec::new(),
             tally: Tally::default(),
             lines: Vec::new(),
+            events: recording.as_ref().map(Recording::bytes).unwrap_or_default(),
             disks: std::collections::BTreeMap::new(),
         }
     })

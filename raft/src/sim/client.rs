@@ -21,7 +21,7 @@ use super::{
     stage::Stage,
     watch::breach,
 };
-use crate::{call::ProposeError, message::NodeId};
+use crate::{call::ProposeError, message::NodeId, trace::What};
 
 /// What a client did to a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,18 @@ enum Answer {
     Written(Index),
     Found(Index, Option<u64>),
     Refused(ProposeError),
+}
+
+impl Answer {
+    fn told(self, client: u64, serial: u64) -> What {
+        let (ok, result) = match self {
+            Self::Written(index) => (true, format!("done at {index}")),
+            Self::Found(_, Some(value)) => (true, value.to_string()),
+            Self::Found(_, None) => (true, "nothing".to_owned()),
+            Self::Refused(error) => (false, error.to_string()),
+        };
+        What::Return { client, serial, ok, result: Some(result.into()) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -171,15 +183,21 @@ impl Clients {
         let reads = stage.rng.next_u64() % 100 < self.habits.reads;
         let padding = stage.rng.next_u64() % (self.habits.padding + 1);
         let node = self.clients[at].node;
+        let (client, tracer) = (self.clients[at].name, stage.setting.tracer.clone());
         let Some(machine) = stage.machine(node) else {
             self.clients[at].node = other(&mut stage.rng, stage.setting.size);
             return;
         };
+        tracer.note(0, || {
+            let op = if reads { format!("get {key}") } else { format!("set {key} {number}") };
+            What::Call { client, serial: number, op: op.into() }
+        });
         let floor = self.acked.last_key_value().map_or(0, |(index, _)| *index);
         let value = (!reads).then_some(number);
         self.clients[at].waiting = Some(Waiting { number, called, key, value, floor });
         let answers = Arc::clone(&self.answers);
-        let answer = move |answer| {
+        let answer = move |answer: Answer| {
+            tracer.note(0, || answer.told(client, number));
             lock(&answers).insert(number, (clock.load(Ordering::Relaxed), answer));
         };
         if let Some(value) = value {

@@ -15,7 +15,7 @@ use super::{
     stage::Stage,
     watch::End,
 };
-use crate::message::NodeId;
+use crate::{message::NodeId, trace::What};
 
 impl Stage {
     /// One of these befalls the cluster now.
@@ -24,6 +24,7 @@ impl Stage {
         let id = ids[self.rng.below(ids.len())];
         let words = [20, kind as u64, id];
         self.trace.note(self.now(), &words, || format!("fault: {kind:?}, perhaps of node {id}"));
+        let cuts = self.network.cuts();
         match kind {
             Kind::Partition => self.partition(&ids, id),
             Kind::Link => self.cut_links(&ids, id),
@@ -48,6 +49,7 @@ impl Stage {
             Kind::Damage => self.damage(id),
             Kind::Mend => ids.iter().for_each(|id| self.mend(*id)),
         }
+        self.tell_fault(kind, id, &cuts);
     }
 
     // ---- the network
@@ -229,7 +231,10 @@ impl Stage {
     /// nobody refills a damaged entry, so a leader that has one cannot serve all its followers.
     pub(super) fn end_of_faults(&mut self, calm: super::network::Weather) {
         self.trace.note(self.now(), &[21], || "faults stop".to_owned());
+        self.setting.tracer.note(0, || What::mark("note", "faults stop"));
+        let cuts = self.network.cuts();
         self.network.heal();
+        self.tell_links(&cuts);
         self.network.weather = calm;
         for id in self.ids() {
             self.mend(id);

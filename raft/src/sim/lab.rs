@@ -32,6 +32,7 @@ use crate::{
     member::Member,
     message::NodeId,
     state_machine::StateMachine,
+    trace::{Tracer, What},
 };
 
 /// A cluster for a suite. Servers are counted from 0.
@@ -44,6 +45,8 @@ pub struct Lab {
     gaps: Arc<AtomicBool>,
     unreliable: bool,
     reordering: bool,
+    /// Commands submitted.
+    submitted: u64,
 }
 
 /// When a server takes a snapshot, and what stays in its log then.
@@ -55,10 +58,25 @@ pub struct Compaction {
     pub keep_behind: u64,
 }
 
+/// What a run is drawn from, and who is told of it.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    /// The number.
+    pub number: u64,
+    /// Where everything worth seeing is told. Its time must be virtual.
+    pub tracer: Tracer,
+}
+
+impl From<u64> for Seed {
+    fn from(number: u64) -> Self {
+        Self { number, tracer: Tracer::off_in_virtual_time() }
+    }
+}
+
 impl Lab {
     /// `size` servers with reliable links.
     #[must_use]
-    pub fn new(size: usize, config: Config, compaction: Compaction, seed: u64) -> Self {
+    pub fn new(size: usize, config: Config, compaction: Compaction, seed: impl Into<Seed>) -> Self {
         let shelves = Arc::<Mutex<BTreeMap<NodeId, Shelf>>>::default();
         let (all, everywhere) = (Arc::clone(&shelves), Shelf::default());
         let gaps = Arc::<AtomicBool>::default();
@@ -79,9 +97,10 @@ impl Lab {
         size: usize,
         config: Config,
         compaction: Compaction,
-        seed: u64,
+        seed: impl Into<Seed>,
         make: Make,
     ) -> Self {
+        let Seed { number: seed, tracer } = seed.into();
         let setting = Setting {
             size: size as u64,
             config,
@@ -95,6 +114,7 @@ impl Lab {
             restart_after: (1000, 1000),
             count_bytes: true,
             text: false,
+            tracer,
         };
         Self {
             stage: Stage::new(setting, seed, make),
@@ -103,6 +123,7 @@ impl Lab {
             gaps: Arc::default(),
             unreliable: false,
             reordering: false,
+            submitted: 0,
         }
     }
 
@@ -134,18 +155,33 @@ impl Lab {
         self.stage.rng.next_u64() % n
     }
 
+    /// Where events are told, for marks of a test.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.stage.setting.tracer
+    }
+
     // ---- the network
 
     /// The server hears and is heard.
     pub fn connect(&mut self, server: usize) {
+        if !self.is_connected(server) {
+            self.tell("connect", server);
+        }
         let id = id(server);
         self.stage.network.unplugged.retain(|unplugged| *unplugged != id);
     }
 
     /// Nobody hears the server, and it hears nobody.
     pub fn disconnect(&mut self, server: usize) {
-        self.connect(server);
-        self.stage.network.unplugged.push(id(server));
+        if self.is_connected(server) {
+            self.tell("disconnect", server);
+            self.stage.network.unplugged.push(id(server));
+        }
+    }
+
+    fn tell(&self, what: &'static str, server: usize) {
+        self.tracer().note(0, || What::fault(what, [id(server)]));
     }
 
     /// Whether it is connected.
@@ -168,13 +204,16 @@ impl Lab {
 
     /// Nothing that the server says gets through, though it hears others.
     pub fn mute(&mut self, server: usize) {
+        let cuts = self.stage.network.cuts();
         for other in self.stage.ids() {
             self.stage.network.cut(id(server), other);
         }
+        self.stage.tell_links(&cuts);
     }
 
     /// Only servers of the same group hear each other; a server in none hears nobody.
     pub fn partition(&mut self, groups: &[&[usize]]) {
+        let cuts = self.stage.network.cuts();
         self.stage.network.heal();
         let group = |server: usize| groups.iter().position(|group| group.contains(&server));
         for a in 0..self.size() {
@@ -184,11 +223,14 @@ impl Lab {
                 }
             }
         }
+        self.stage.tell_links(&cuts);
     }
 
     /// All links that were cut one way, or by a partition, are mended.
     pub fn unmute(&mut self) {
+        let cuts = self.stage.network.cuts();
         self.stage.network.heal();
+        self.stage.tell_links(&cuts);
     }
 
     fn set_weather(&mut self) {
@@ -198,6 +240,13 @@ impl Lab {
             weather.loss = 100;
         }
         weather.reply_late = if self.reordering { 667 } else { 0 };
+        let text = match (self.unreliable, self.reordering) {
+            (false, false) => "the network is reliable",
+            (true, false) => "the network delays, and loses a tenth",
+            (false, true) => "the network delays answers",
+            (true, true) => "the network delays, loses a tenth, and delays answers longer",
+        };
+        self.tracer().note(0, || What::mark("note", text));
         self.stage.network.weather = weather;
     }
 
@@ -269,7 +318,20 @@ impl Lab {
         machine.propose(command, done);
         let after = machine.core().last_id();
         self.stage.round(id);
-        (after != before).then_some((after.index, after.term))
+        let taken = (after != before).then_some((after.index, after.term));
+        self.tell_submitted(command, taken);
+        taken
+    }
+
+    /// The suites do not wait for answers: what is told back is where the command will stand.
+    fn tell_submitted(&mut self, command: &[u8], taken: Option<(Index, Term)>) {
+        self.submitted += 1;
+        let serial = self.submitted;
+        let op = || format!("submit {}", command.escape_ascii()).into();
+        self.tracer().note(0, || What::Call { client: 0, serial, op: op() });
+        let result = || taken.map(|(index, term)| format!("index {index} term {term}").into());
+        let ok = taken.is_some();
+        self.tracer().note(0, || What::Return { client: 0, serial, ok, result: result() });
     }
 
     // ---- who takes part

@@ -33,6 +33,7 @@ use crate::{
     node::start,
     state_machine::StateMachine,
     status::{Board, Status},
+    trace::{Voice, What},
     view::View,
     work::{Apply, Carry, Report},
 };
@@ -51,6 +52,7 @@ pub(super) struct Birth {
     pub(super) seed: u64,
     pub(super) snapshot_every_bytes: u64,
     pub(super) keep_behind: u64,
+    pub(super) voice: Voice,
 }
 
 /// One of the threads beside the raft thread.
@@ -90,6 +92,7 @@ impl Machine {
         let Birth { id, config, disk, .. } = birth;
         let opened = Log::open_on(Arc::new(disk.clone()), birth.options);
         let (mut log, report) = opened.map_err(Error::Log)?;
+        birth.voice.note(|| What::recovered(&report));
         start::all_durable(&log)?;
         identity::establish(&mut log, id, CLUSTER)?;
         let mut machine = birth.machine;
@@ -116,6 +119,7 @@ impl Machine {
                 entries: 0,
             },
             configuration: boot.configuration.clone(),
+            voice: birth.voice.clone(),
         };
         let courier =
             Courier::new(log.snapshots(), Arc::clone(&inbox), config.snapshot_chunk_bytes);
@@ -123,7 +127,8 @@ impl Machine {
         let identity = Identity { id, voters, seed: birth.seed };
         let core = boot.core(&log, identity, config.clone());
         let (wake, keep_behind) = (Arc::new(|| {}), birth.keep_behind);
-        let driver = Driver::new(Parts { core, log, applied, keep_behind, wake, installed });
+        let voice = birth.voice;
+        let driver = Driver::new(Parts { core, log, applied, keep_behind, wake, installed, voice });
         let machine = Self {
             disk,
             config,

@@ -101,6 +101,11 @@ impl Network {
         self.links.clear();
     }
 
+    /// Links through which nothing gets.
+    pub(super) fn cuts(&self) -> Vec<(NodeId, NodeId)> {
+        self.links.iter().filter(|(_, link)| link.cut).map(|(ends, _)| *ends).collect()
+    }
+
     /// Whether a message that arrives now gets through.
     pub(super) fn lets_through(&self, from: NodeId, to: NodeId) -> bool {
         let unplugged = self.unplugged.contains(&from) || self.unplugged.contains(&to);

@@ -18,7 +18,10 @@ use super::{
     network::{Weather, between, chance},
     stage::Setting,
 };
-use crate::config::{Config, Mutation};
+use crate::{
+    config::{Config, Mutation},
+    trace::Tracer,
+};
 
 /// What can befall a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,6 +184,7 @@ fn setting(rng: &mut Rng, bug: Option<Bug>) -> Setting {
         restart_after: if chance(rng, 500) { (10_000, 200_000) } else { (100_000, 3_000_000) },
         count_bytes: false,
         text: false,
+        tracer: Tracer::off_in_virtual_time(),
     }
 }
 

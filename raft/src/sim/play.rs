@@ -20,7 +20,10 @@ use super::{
     stage::Stage,
     watch::{Breach, breach},
 };
-use crate::message::NodeId;
+use crate::{
+    message::NodeId,
+    trace::{Header, Recording, Tracer},
+};
 
 /// Time in which a healthy cluster must come to agree.
 const PEACE: Micros = 60_000_000;
@@ -34,6 +37,8 @@ pub struct Ask {
     pub bug: Option<Bug>,
     /// Whether the trace is kept as text.
     pub text: bool,
+    /// Whether the trace for tools is kept.
+    pub events: bool,
     /// Whether leaders serve reads without asking anybody.
     pub local_reads: bool,
 }
@@ -53,6 +58,8 @@ pub struct Outcome {
     pub tally: Tally,
     /// The trace as text, if it was asked for.
     pub lines: Vec<String>,
+    /// The trace for tools (see [`crate::trace`]), if it was asked for.
+    pub events: Vec<u8>,
     /// After a breach: the files of each node's disk.
     pub disks: BTreeMap<NodeId, Vec<(String, Vec<u8>)>>,
 }
@@ -109,8 +116,19 @@ struct Play {
 /// Runs the cluster of a seed.
 #[must_use]
 pub fn run(seed: u64, ask: &Ask) -> Outcome {
+    run_into(seed, ask, &mut None)
+}
+
+/// The same; what was recorded is in `recording` also if the run panics.
+pub(super) fn run_into(seed: u64, ask: &Ask, recording: &mut Option<Recording>) -> Outcome {
     let mut rng = Rng::new(seed);
     let mut plan = Plan::draw(&mut rng, ask.bug);
+    if ask.events {
+        let nodes = (1..=plan.setting.size).collect();
+        let (tracer, kept) = Tracer::to_memory(&Header::of_run("sim", seed, nodes));
+        plan.setting.tracer = tracer;
+        *recording = Some(kept);
+    }
     plan.setting.text = ask.text;
     plan.habits.local_reads = ask.local_reads;
     if ask.local_reads {
@@ -121,7 +139,8 @@ pub fn run(seed: u64, ask: &Ask) -> Outcome {
     if play.stage.breach.is_none() {
         play.peace();
     }
-    play.outcome(seed)
+    let outcome = play.outcome(seed);
+    Outcome { events: recording.as_ref().map(Recording::bytes).unwrap_or_default(), ..outcome }
 }
 
 impl Play {
@@ -322,6 +341,7 @@ impl Play {
             history: std::mem::take(&mut self.clients.history),
             tally,
             lines: self.stage.trace.take_lines(),
+            events: Vec::new(),
             disks,
         }
     }

@@ -41,6 +41,7 @@ use crate::{
     config::Config,
     message::{Body, Message, NodeId},
     state_machine::StateMachine,
+    trace::{self, Tracer, What},
 };
 
 /// What a cluster is made of.
@@ -70,6 +71,8 @@ pub struct Setting {
     pub count_bytes: bool,
     /// Whether the trace is kept as text.
     pub text: bool,
+    /// Where everything worth seeing is told. Its time must be virtual.
+    pub tracer: Tracer,
 }
 
 /// Makes the state machine of a node that starts.
@@ -86,6 +89,8 @@ pub(super) struct Stage {
     pub(super) traffic: Traffic,
     /// Processes started.
     pub(super) starts: u64,
+    /// Messages sent.
+    sent: u64,
     /// Set once a rule is broken: nothing happens after it.
     pub(super) breach: Option<Breach>,
     make: Make,
@@ -106,6 +111,7 @@ impl Stage {
             trace: Trace::new(setting.text),
             traffic: Traffic::default(),
             starts: 0,
+            sent: 0,
             breach: None,
             make,
             queue: BinaryHeap::new(),
@@ -162,6 +168,7 @@ impl Stage {
     fn set_time(&mut self, at: Micros) {
         self.now = self.now.max(at);
         self.clock.store(self.now, Ordering::Relaxed);
+        self.setting.tracer.set_time(self.now);
     }
 
     fn plan(&mut self, at: Micros, event: Event) {
@@ -172,6 +179,7 @@ impl Stage {
     /// A rule was broken, or not.
     pub(super) fn judge(&mut self, check: Check) {
         if let Err(breach) = check {
+            self.tell_breach(&breach);
             let text = breach.to_string();
             self.trace.note(self.now, &[99], || text);
             self.breach.get_or_insert(breach);
@@ -186,11 +194,24 @@ impl Stage {
             let check = self.checks.leaves(&message);
             self.judge(check);
             self.count(&message);
-            for at in self.network.arrivals(&message, self.now, &mut self.rng).into_iter().flatten()
-            {
-                self.plan(at, Event::Deliver(Box::new(message.clone())));
+            self.sent += 1;
+            let m = self.sent;
+            self.setting.tracer.note(message.from, || trace::sent(m, &message));
+            let arrivals = self.network.arrivals(&message, self.now, &mut self.rng);
+            if arrivals.iter().all(Option::is_none) {
+                self.lost(m, &message, "dropped");
+            }
+            for at in arrivals.into_iter().flatten() {
+                self.plan(at, Event::Deliver(Box::new(message.clone()), m));
             }
         }
+    }
+
+    /// A message does not get to its receiver.
+    fn lost(&self, m: u64, message: &Message, why: &'static str) {
+        let Message { from, to, .. } = *message;
+        let why = if self.network.lets_through(from, to) { why } else { "link cut" };
+        self.setting.tracer.note(from, || What::Lost { m, to, why: why.into() });
     }
 
     fn count(&mut self, message: &Message) {

@@ -1,20 +1,22 @@
-//! Frames on a stream: length, checksum, bytes.
+//! Frames on a stream: length, checksum, number, bytes.
 //!
 //! ```text
-//!   0        4        8
-//!   │ len    │ crc32  │ len bytes: one message, see `codec`
+//!   0        4        8              16
+//!   │ len    │ crc32  │ number       │ len bytes: one message, see `codec`
 //! ```
-//! Little-endian; the checksum covers the bytes. A length beyond the limit or a checksum that does
+//! Little-endian; the checksum covers number and bytes. The number is the sender's own count of its
+//! messages: a trace of both ends tells by it which message came. A length beyond the limit or a checksum that does
 //! not match ends the connection: there is no way to find the next frame.
 
 use std::io::{self, Read};
 
 /// Bytes before each message.
-pub(super) const HEAD_LEN: usize = 8;
+pub(super) const HEAD_LEN: usize = 16;
 
 /// Appends a frame whose bytes `fill` writes. On its error nothing is appended.
 pub(super) fn append<E>(
     to: &mut Vec<u8>,
+    number: u64,
     fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
     let start = to.len();
@@ -23,22 +25,23 @@ pub(super) fn append<E>(
         to.truncate(start);
         return Err(error);
     }
-    let body = &to[start + HEAD_LEN..];
-    let len = u32::try_from(body.len()).expect("the codec's limit is below 4 GiB");
-    let crc = crc32fast::hash(body);
+    let len = to.len() - start - HEAD_LEN;
+    let len = u32::try_from(len).expect("the codec's limit is below 4 GiB");
+    to[start + 8..start + HEAD_LEN].copy_from_slice(&number.to_le_bytes());
+    let crc = crc32fast::hash(&to[start + 8..]);
     to[start..start + 4].copy_from_slice(&len.to_le_bytes());
-    to[start + 4..start + HEAD_LEN].copy_from_slice(&crc.to_le_bytes());
+    to[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     Ok(())
 }
 
-/// Reads the next frame into `body`; false at the end of the stream.
-pub(super) fn read(from: &mut impl Read, body: &mut Vec<u8>, max: u32) -> io::Result<bool> {
+/// Reads the next frame into `body`; its number, or none at the end of the stream.
+pub(super) fn read(from: &mut impl Read, body: &mut Vec<u8>, max: u32) -> io::Result<Option<u64>> {
     let mut head = [0; HEAD_LEN];
     match from.read(&mut head[..1])? {
-        0 => return Ok(false),
+        0 => return Ok(None),
         _ => from.read_exact(&mut head[1..])?,
     }
-    let [l0, l1, l2, l3, c0, c1, c2, c3] = head;
+    let [l0, l1, l2, l3, c0, c1, c2, c3, number @ ..] = head;
     let len = u32::from_le_bytes([l0, l1, l2, l3]);
     let crc = u32::from_le_bytes([c0, c1, c2, c3]);
     if len > max {
@@ -50,10 +53,13 @@ pub(super) fn read(from: &mut impl Read, body: &mut Vec<u8>, max: u32) -> io::Re
     if read as u64 != u64::from(len) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    if crc32fast::hash(body) != crc {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number);
+    hasher.update(body);
+    if hasher.finalize() != crc {
         return Err(bad("a frame whose checksum does not match".to_owned()));
     }
-    Ok(true)
+    Ok(Some(u64::from_le_bytes(number)))
 }
 
 pub(super) fn bad(what: String) -> io::Error {
@@ -66,12 +72,12 @@ mod tests {
 
     fn frames(bodies: &[&[u8]]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for body in bodies {
+        for (number, body) in (1..).zip(bodies) {
             let fill = |to: &mut Vec<u8>| -> Result<(), ()> {
                 to.extend_from_slice(body);
                 Ok(())
             };
-            append(&mut bytes, fill).unwrap();
+            append(&mut bytes, number, fill).unwrap();
         }
         bytes
     }
@@ -81,11 +87,11 @@ mod tests {
         let bytes = frames(&[b"one", b"", b"three"]);
         let mut from = bytes.as_slice();
         let mut body = Vec::new();
-        for expected in [&b"one"[..], b"", b"three"] {
-            assert!(read(&mut from, &mut body, 5).unwrap());
+        for (number, expected) in (1..).zip([&b"one"[..], b"", b"three"]) {
+            assert_eq!(read(&mut from, &mut body, 5).unwrap(), Some(number));
             assert_eq!(body, expected);
         }
-        assert!(!read(&mut from, &mut body, 5).unwrap());
+        assert_eq!(read(&mut from, &mut body, 5).unwrap(), None);
     }
 
     #[test]
@@ -96,7 +102,7 @@ mod tests {
             to.push(9);
             Err("no")
         };
-        assert_eq!(append(&mut bytes, fill), Err("no"));
+        assert_eq!(append(&mut bytes, 7, fill), Err("no"));
         assert_eq!(bytes, before);
     }
 

@@ -26,7 +26,7 @@ use super::{Lane, Wire, frame::bad};
 use crate::message::NodeId;
 
 /// Version of hello, frames and codec.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 const MAGIC: &[u8; 6] = b"hlraft";
 const LEN: usize = 62;

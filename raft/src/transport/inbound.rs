@@ -20,12 +20,14 @@ use std::{
 };
 
 use super::{
-    Deliver, Lane, Refusals, Security, Socket, WRITE_TIMEOUT, Wire, frame, guard::Guard,
-    handshake::Acquaintance,
+    Deliver, Lane, Refusals, Security, Socket, WRITE_TIMEOUT, Wire, frame,
+    guard::Guard,
+    handshake::{Acquaintance, Hello},
 };
 use crate::{
     codec::{Bincode, Codec},
     message::NodeId,
+    trace::{self, Voice},
 };
 
 /// For everything up to the answer to the hello.
@@ -39,6 +41,7 @@ pub(super) struct Inbound {
     message_bytes_max: u32,
     deliver: Deliver,
     security: Option<Arc<dyn Security>>,
+    voice: Voice,
     stopped: AtomicBool,
     connections: Mutex<Connections>,
     refusals: Mutex<Refusals>,
@@ -60,12 +63,14 @@ impl Inbound {
         message_bytes_max: u32,
         deliver: Deliver,
         security: Option<Arc<dyn Security>>,
+        voice: Voice,
     ) -> Self {
         Self {
             acquaintance,
             message_bytes_max,
             deliver,
             security,
+            voice,
             stopped: AtomicBool::new(false),
             connections: Mutex::default(),
             refusals: Mutex::default(),
@@ -194,12 +199,13 @@ fn welcome(inbound: &Arc<Inbound>, stream: TcpStream) -> io::Result<()> {
 fn serve(inbound: &Inbound, stream: TcpStream, number: u64) -> io::Result<()> {
     let introduced = introduction(inbound, stream);
     inbound.part(number);
-    let (key, mut wire) = introduced.inspect_err(|error| inbound.refuse(None, error))?;
+    let (hello, mut wire) = introduced.inspect_err(|error| inbound.refuse(None, error))?;
+    let key = (hello.from, hello.lane);
     wire.socket().settle(WRITE_TIMEOUT)?;
     if !inbound.register(key, number, wire.socket().handle()?) {
         return Ok(());
     }
-    let ended = receive(inbound, key.0, wire);
+    let ended = receive(inbound, &hello, wire);
     inbound.forget(key.0, key.1, number);
     if let Err(error) = &ended
         && error.kind() == io::ErrorKind::InvalidData
@@ -210,30 +216,32 @@ fn serve(inbound: &Inbound, stream: TcpStream, number: u64) -> io::Result<()> {
 }
 
 /// Who is there, shown as far as it can be shown.
-fn introduction(
-    inbound: &Inbound,
-    stream: TcpStream,
-) -> io::Result<((NodeId, Lane), Box<dyn Wire>)> {
+fn introduction(inbound: &Inbound, stream: TcpStream) -> io::Result<(Hello, Box<dyn Wire>)> {
     let socket = Socket::new(stream, HELLO_TIMEOUT)?;
     let mut wire: Box<dyn Wire> = match &inbound.security {
         Some(security) => security.accept(socket)?,
         None => Box::new(socket),
     };
     let hello = inbound.acquaintance.receive(&mut wire)?;
-    Ok(((hello.from, hello.lane), wire))
+    Ok((hello, wire))
 }
 
-fn receive(inbound: &Inbound, peer: NodeId, wire: Box<dyn Wire>) -> io::Result<()> {
+fn receive(inbound: &Inbound, peer: &Hello, wire: Box<dyn Wire>) -> io::Result<()> {
     let codec = Bincode::new(u64::from(inbound.message_bytes_max));
     let mut stream = BufReader::with_capacity(READ_BUFFER, wire);
     let mut guard = Guard::default();
     let mut body = Vec::new();
-    while frame::read(&mut stream, &mut body, inbound.message_bytes_max)? {
+    while let Some(number) = frame::read(&mut stream, &mut body, inbound.message_bytes_max)? {
         let message = codec.decode(&body).map_err(|error| frame::bad(error.to_string()))?;
-        if message.from != peer || message.to != inbound.acquaintance.id {
-            return Err(frame::bad(format!("node {peer} sent a message of node {}", message.from)));
+        if message.from != peer.from || message.to != inbound.acquaintance.id {
+            return Err(frame::bad(format!(
+                "node {} sent a message of node {}",
+                peer.from, message.from
+            )));
         }
         guard.look(&message).map_err(|why| frame::bad(why.to_string()))?;
+        let m = || trace::message_id(peer.from, peer.incarnation, number);
+        inbound.voice.note(|| trace::received(m(), &message));
         if inbound.is_stopped() || !(inbound.deliver)(message) {
             return Ok(());
         }

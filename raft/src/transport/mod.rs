@@ -32,7 +32,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -42,13 +45,20 @@ use hardlog::LogId;
 pub(crate) use self::handshake::Past;
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
-use self::{handshake::Acquaintance, inbound::Inbound, outbox::Bounds, outbox::Outbox};
+use self::{
+    handshake::Acquaintance,
+    inbound::Inbound,
+    outbox::{Bounds, Losses, Numbered, Outbox},
+};
 pub use self::{
     handshake::VERSION,
     wire::{Security, Socket, Wire},
 };
 pub use crate::codec::{Bincode, Codec, CodecError};
-use crate::message::{Body, Message, NodeId};
+use crate::{
+    message::{Body, Message, NodeId},
+    trace::{self, Tracer},
+};
 
 /// A peer that takes no byte for this long is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -117,6 +127,8 @@ pub struct Settings {
     pub security: Option<Arc<dyn Security>>,
     /// Allow addresses beyond loopback without that.
     pub insecure: bool,
+    /// Where messages that leave, come or get lost are told.
+    pub tracer: Tracer,
 }
 
 impl Settings {
@@ -144,6 +156,8 @@ pub struct Transport {
     settings: Settings,
     acquaintance: Arc<Acquaintance>,
     outboxes: BTreeMap<(NodeId, Lane), Arc<Outbox>>,
+    /// Messages sent.
+    number: AtomicU64,
     inbound: Arc<Inbound>,
     threads: Vec<JoinHandle<()>>,
     acceptor: Option<JoinHandle<()>>,
@@ -187,11 +201,13 @@ impl Transport {
             settings.message_bytes_max,
             deliver,
             settings.security.clone(),
+            settings.tracer.of(settings.id),
         );
         let mut transport = Self {
             settings: Settings { peers: BTreeMap::new(), ..settings.clone() },
             acquaintance,
             outboxes: BTreeMap::new(),
+            number: AtomicU64::new(0),
             inbound: Arc::new(inbound),
             threads: Vec::new(),
             acceptor: None,
@@ -243,7 +259,8 @@ impl Transport {
 
     fn link(&mut self, peer: NodeId, address: SocketAddr) -> io::Result<()> {
         for lane in Lane::ALL {
-            let outbox = Arc::new(Outbox::new(lane.bounds(self.settings.outbox_bytes_max)));
+            let bounds = lane.bounds(self.settings.outbox_bytes_max);
+            let outbox = Arc::new(Outbox::new(bounds, self.losses(peer)));
             self.outboxes.insert((peer, lane), Arc::clone(&outbox));
             let link = outbound::Link {
                 acquaintance: Arc::clone(&self.acquaintance),
@@ -259,11 +276,22 @@ impl Transport {
         Ok(())
     }
 
+    /// What is told of messages that do not get to a peer.
+    fn losses(&self, peer: NodeId) -> Losses {
+        let Settings { id, incarnation, ref tracer, .. } = self.settings;
+        Losses { voice: tracer.of(id), from: id, incarnation, to: peer }
+    }
+
     /// Hands a message over. Never waits; whether it arrives is not known.
     pub fn send(&self, message: Message) {
         let lane = Lane::for_body(&message.body);
-        if let Some(outbox) = self.outboxes.get(&(message.to, lane)) {
-            outbox.push(message);
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let Settings { id, incarnation, ref tracer, .. } = self.settings;
+        let m = || trace::message_id(id, incarnation, number);
+        tracer.note(id, || trace::sent(m(), &message));
+        match self.outboxes.get(&(message.to, lane)) {
+            Some(outbox) => outbox.push(Numbered { number, message }),
+            None => self.losses(message.to).of(number, "nobody knows where it is"),
         }
     }
 
@@ -312,7 +340,7 @@ pub fn fuzz(data: &[u8]) {
     };
     look(data);
     let (mut from, mut body) = (data, Vec::new());
-    while let Ok(true) = frame::read(&mut from, &mut body, BYTES_MAX) {
+    while let Ok(Some(_)) = frame::read(&mut from, &mut body, BYTES_MAX) {
         assert!(body.len() <= BYTES_MAX as usize);
         look(&body);
     }

@@ -10,11 +10,13 @@ use std::{
 };
 
 use super::{
-    Lane, Security, Socket, WRITE_TIMEOUT, Wire, frame, handshake::Acquaintance, outbox::Outbox,
+    Lane, Security, Socket, WRITE_TIMEOUT, Wire, frame,
+    handshake::Acquaintance,
+    outbox::{Numbered, Outbox},
 };
 use crate::{
     codec::{Bincode, Codec},
-    message::{Message, NodeId},
+    message::NodeId,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -55,6 +57,7 @@ fn run(link: &Link) {
         retry = if stream.is_some() { RETRY_MIN } else { (retry * 2).min(RETRY_MAX) };
     }
     while let Some(messages) = link.outbox.take() {
+        let numbers = link.outbox.numbers(&messages);
         let connected = match stream.take() {
             Some(stream) => Ok(stream),
             None => connect(link),
@@ -66,6 +69,7 @@ fn run(link: &Link) {
                 told = false;
             }
             Err(error) => {
+                link.outbox.lost(&numbers);
                 // Once for each time that the peer goes away, not for each attempt.
                 if !told {
                     tracing::info!(peer = link.peer, lane = ?link.lane, %error, "not reachable");
@@ -95,12 +99,12 @@ fn connect(link: &Link) -> io::Result<Box<dyn Wire>> {
 fn send(
     link: &Link,
     stream: &mut Box<dyn Wire>,
-    messages: impl IntoIterator<Item = Message>,
+    messages: impl IntoIterator<Item = Numbered>,
     buffer: &mut Vec<u8>,
 ) -> io::Result<()> {
     buffer.clear();
-    for message in messages {
-        if let Err(error) = frame::append(buffer, |to| link.codec.encode(&message, to)) {
+    for Numbered { number, message } in messages {
+        if let Err(error) = frame::append(buffer, number, |to| link.codec.encode(&message, to)) {
             tracing::error!(peer = link.peer, %error, "a message is not sent");
         }
         if buffer.len() >= GATHER_BYTES {

@@ -10,6 +10,7 @@ use std::{
 use hardlog::{Entry, EntryId};
 
 use super::*;
+use crate::trace::Tracer;
 
 mod hostile;
 #[cfg(feature = "tls")]
@@ -32,6 +33,7 @@ fn settings(id: NodeId, peers: &BTreeMap<NodeId, SocketAddr>) -> Settings {
         outbox_bytes_max: 8 << 20,
         security: None,
         insecure: false,
+        tracer: Tracer::off(),
     }
 }
 

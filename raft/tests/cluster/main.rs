@@ -6,6 +6,7 @@
 //! | `suites` | do the tests of the courses and teaching projects pass, by their names? |
 //! | `linear` | is what clients saw linearizable, and is a stale read noticed? |
 //! | `bugs` | is each bug that others had found, when it is put in? |
+//! | `trace` | does the trace of a run say what happened? |
 
 #![expect(
     clippy::disallowed_types,
@@ -17,3 +18,4 @@ mod bugs;
 mod campaign;
 mod linear;
 mod suites;
+mod trace;

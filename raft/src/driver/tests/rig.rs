@@ -29,6 +29,7 @@ use crate::{
     inbox::Inbox,
     message::{Message, NodeId},
     status::{Board, Status},
+    trace::Tracer,
     view::View,
     work::Report,
 };
@@ -161,6 +162,7 @@ impl Rig {
                 entries: 0,
             },
             configuration: boot.configuration.clone(),
+            voice: Tracer::off().of(id),
         };
         let chunk = self.config.snapshot_chunk_bytes;
         let courier = Courier::new(log.snapshots(), Arc::clone(&inbox), chunk);
@@ -168,7 +170,9 @@ impl Rig {
         let identity = Identity { id, voters: (1..=self.size).collect(), seed };
         let core = boot.core(&log, identity, self.config.clone());
         let wake = Arc::new(|| {});
-        let driver = Driver::new(Parts { core, log, applied, keep_behind: 3, wake, installed });
+        let voice = Tracer::off().of(id);
+        let driver =
+            Driver::new(Parts { core, log, applied, keep_behind: 3, wake, installed, voice });
         let machine = Machine { disk, driver, applier, courier, inbox, views, busy, failed: None };
         self.machines.insert(id, machine);
     }

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     Command, Config, Error, FrozenSnapshot, Handle, Node, NodeConfig, NodeId, ProposeError,
-    RoleName, StateMachine, Status,
+    RoleName, StateMachine, Status, trace::Tracer,
 };
 
 pub(super) const WAIT: Duration = Duration::from_secs(30);
@@ -66,6 +66,8 @@ pub(super) struct Cluster {
     nodes: BTreeMap<NodeId, (Node, Journal)>,
     pub(super) config: Config,
     pub(super) snapshot_every_bytes: u64,
+    /// Told by all nodes.
+    pub(super) tracer: Tracer,
     /// Nodes that were started to be added.
     joined: Vec<NodeId>,
 }
@@ -82,7 +84,9 @@ impl Cluster {
         let peers = listeners.iter().map(|(id, l)| (*id, address(l))).collect();
         let dir = tempfile::tempdir().unwrap();
         let nodes = BTreeMap::new();
-        let mut cluster = Self { dir, peers, nodes, config, snapshot_every_bytes, joined: vec![] };
+        let tracer = Tracer::off();
+        let joined = vec![];
+        let mut cluster = Self { dir, peers, nodes, config, snapshot_every_bytes, tracer, joined };
         for (id, listener) in listeners {
             cluster.revive_on(id, Some(listener)).unwrap();
         }
@@ -105,6 +109,7 @@ impl Cluster {
             keep_behind: 0,
             listener: None,
             security: None,
+            tracer: self.tracer.clone(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
         machine::{Machine, Worker},
         network::chance,
     },
+    trace::{self, What},
 };
 
 /// Ticks that are made up for after a pause, as in a running node.
@@ -20,7 +21,8 @@ const LATE_TICKS_MAX: u32 = 3;
 #[derive(Debug)]
 pub(super) enum Event {
     Tick(NodeId, u64),
-    Deliver(Box<Message>),
+    /// With the number of the message.
+    Deliver(Box<Message>, u64),
     Sync(NodeId, u64),
     Round(NodeId, u64),
     Work(NodeId, u64, Worker),
@@ -59,7 +61,7 @@ impl Ord for Planned {
 impl Stage {
     pub(super) fn happen(&mut self, event: Event) {
         match event {
-            Event::Deliver(message) => self.deliver(*message),
+            Event::Deliver(message, m) => self.deliver(*message, m),
             Event::Tick(id, life) => self.tick(id, life),
             Event::Sync(id, life) => self.sync(id, life),
             Event::Round(id, life) => {
@@ -83,22 +85,25 @@ impl Stage {
         self.seats.get_mut(&id).filter(|seat| seat.life == life && seat.machine.is_some())
     }
 
-    fn deliver(&mut self, message: Message) {
+    fn deliver(&mut self, message: Message, m: u64) {
         let (from, to) = (message.from, message.to);
         if !self.network.lets_through(from, to) {
-            return;
+            return self.lost(m, &message, "link cut");
         }
         let now = self.now;
         let Some(seat) = self.seats.get_mut(&to) else { return };
         if seat.paused {
-            seat.backlog.push(message);
+            seat.backlog.push((m, message));
             return;
         }
         if seat.machine.as_ref().is_some_and(Machine::is_pressed) {
             self.round(to);
         }
         let seat = self.seats.get_mut(&to);
-        let Some(machine) = seat.and_then(|seat| seat.machine.as_mut()) else { return };
+        let Some(machine) = seat.and_then(|seat| seat.machine.as_mut()) else {
+            return self.lost(m, &message, "node down");
+        };
+        self.setting.tracer.note(to, || trace::received(m, &message));
         let words = [to, from, message.term, message.weight()];
         self.trace.note(now, &words, || {
             format!("{from} -> {to} in {}: {:?}", message.term, message.body)
@@ -163,8 +168,9 @@ impl Stage {
         let backlog = std::mem::take(&mut seat.backlog);
         let late = std::mem::take(&mut seat.late_ticks).min(LATE_TICKS_MAX);
         self.trace.note(self.now, &[id, 8], || format!("node {id} goes on"));
-        for message in backlog {
-            self.deliver(message);
+        self.setting.tracer.note(0, || What::fault("resume", [id]));
+        for (m, message) in backlog {
+            self.deliver(message, m);
         }
         for _ in 0..late {
             let Some(seat) = self.seat(id, life) else { return };

@@ -17,6 +17,7 @@ use crate::{
         network::{between, chance},
         watch::{Checks, End, Started, breach},
     },
+    trace::What,
 };
 
 /// States of a disk after a power cut to choose from.
@@ -35,7 +36,7 @@ pub(in crate::sim) struct Seat {
     pub(in crate::sim) ticks: u64,
     pub(in crate::sim) paused: bool,
     pub(in crate::sim) late_ticks: u32,
-    pub(in crate::sim) backlog: Vec<Message>,
+    pub(in crate::sim) backlog: Vec<(u64, Message)>,
     pub(in crate::sim) round_planned: bool,
     pub(in crate::sim) round_missed: bool,
     pub(in crate::sim) syncing: bool,
@@ -129,6 +130,7 @@ impl Stage {
 
     /// A process ends, and is started again after `wait`.
     pub(in crate::sim) fn end_for(&mut self, id: NodeId, end: End, wait: Micros) {
+        self.tell_end(id, end);
         let Some(seat) = self.seats.get_mut(&id) else { return };
         if let Some(machine) = seat.vacate() {
             self.checks.ended(id, &machine);
@@ -162,6 +164,9 @@ impl Stage {
         }
         let size = self.setting.size;
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.retired) else { return };
+        if seat.born {
+            self.setting.tracer.note(0, || What::fault("restart", [id]));
+        }
         seat.life += 1;
         self.starts += 1;
         let shadow = Checks::watch_disk(&seat.disk);
@@ -175,6 +180,7 @@ impl Stage {
             seed,
             snapshot_every_bytes: self.setting.snapshot_every_bytes,
             keep_behind: self.setting.keep_behind,
+            voice: self.setting.tracer.of(id),
         });
         match started {
             Ok((machine, _)) if seat.cut_at.is_some_and(|at| machine.ops() >= at) => {
@@ -206,6 +212,7 @@ impl Stage {
     fn did_not_start(&mut self, id: NodeId, error: &Error) {
         let text = format!("node {id} does not start: {error}");
         self.trace.note(self.now, &[id, 11], || text.clone());
+        self.tell_refused(id, &text);
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let power = seat.cut_at.is_some_and(|at| seat.disk.ops() >= at);
         if power {
@@ -223,6 +230,7 @@ impl Stage {
     /// The node is out of the game: an operator would replace it by another.
     pub(in crate::sim) fn retire(&mut self, id: NodeId, why: &str) {
         self.trace.note(self.now, &[id, 12], || format!("node {id} is retired: {why}"));
+        self.tell_retired(id, why);
         if let Some(seat) = self.seats.get_mut(&id) {
             seat.retired = true;
             drop(seat.vacate());
@@ -284,6 +292,7 @@ impl Stage {
             seat.paused = true;
             let life = seat.life;
             self.trace.note(now, &[id, 13, length], || format!("node {id} is paused"));
+            self.setting.tracer.note(0, || What::fault("pause", [id]));
             self.plan(now + length, Event::Resume(id, life));
         }
     }

@@ -78,7 +78,7 @@ impl Scene {
 
 fn framed(message: &Message) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frame::append(&mut bytes, |to| Bincode::new(1 << 20).encode(message, to)).unwrap();
+    frame::append(&mut bytes, 1, |to| Bincode::new(1 << 20).encode(message, to)).unwrap();
     bytes
 }
 
@@ -88,10 +88,10 @@ fn what_is_no_message_ends_the_connection_with_its_reason() {
     let mut torn = framed(&heartbeat(3, 2, 1));
     *torn.last_mut().unwrap() ^= 1;
     assert!(scene.refused(Lane::Control, &torn).contains("checksum"));
-    let huge = [&u32::MAX.to_le_bytes()[..], &[0; 4]].concat();
+    let huge = [&u32::MAX.to_le_bytes()[..], &[0; 12]].concat();
     assert!(scene.refused(Lane::Log, &huge).contains("4294967295 bytes"));
     let mut empty = Vec::new();
-    frame::append(&mut empty, |_| Ok::<(), ()>(())).unwrap();
+    frame::append(&mut empty, 1, |_| Ok::<(), ()>(())).unwrap();
     scene.refused(Lane::Log, &empty);
     let other = framed(&heartbeat(1, 2, 1));
     assert!(scene.refused(Lane::Control, &other).contains("a message of node 1"));

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use hardlog::Options;
 use hardlog_raft::{
     Change, Command, Config, FrozenSnapshot, Handle, Member, Node, NodeConfig, NodeId, RoleName,
-    StateMachine,
+    StateMachine, trace::Tracer,
 };
 
 /// Tells a process that it is a server, and which.
@@ -113,6 +113,7 @@ impl Birth {
             keep_behind: self.keep_behind,
             listener: Some(listener),
             security: None,
+            tracer: Tracer::off(),
         }
     }
 }
