@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::columns;
+use crate::{columns, timeline};
 
 /// See a cluster run, crash and come back.
 #[derive(Debug, Parser)]
@@ -16,6 +16,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// A trace in the terminal: one column for each node.
     Columns(columns::Args),
+    /// A trace as a page for a browser: one file that loads nothing.
+    Timeline(timeline::Args),
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! ```text
 //!   args ─▶ one file per command ─▶ format (a line ─▶ a row) ─▶ lines (bytes ─▶ a line)
 //!              │
-//!              └─▶ layout, paint, pager: a terminal
+//!              ├─▶ layout, paint, pager: a terminal
+//!              └─▶ page: a browser
 //! ```
 //!
 //! It reads `hardlog.trace/1` and the logs of three teaching projects, tells them apart by their
@@ -19,9 +20,11 @@ mod columns;
 mod format;
 mod layout;
 mod lines;
+mod page;
 mod pager;
 mod paint;
 mod row;
+mod timeline;
 
 use std::{io, process::ExitCode};
 
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ended = match arguments.command {
         Command::Columns(args) => columns::run(&args),
+        Command::Timeline(args) => timeline::run(&args),
     };
     let (code, why) = match ended {
         Ok(()) | Err(Failure::Gone) => return ExitCode::SUCCESS,

@@ -40,6 +40,17 @@ impl Role {
             _ => return None,
         })
     }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+            Self::Learner => "learner",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// One line, understood.

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
+mod browser;
+mod cluster;
 mod columns;
+mod timeline;
 
 use std::{
     path::PathBuf,
