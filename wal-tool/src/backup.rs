@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exit::{self, DAMAGED, Ended, Failure},
-    json, number,
+    json, next, number,
     out::Out,
     place::Fresh,
 };
@@ -56,7 +56,8 @@ pub(crate) struct RestoreArgs {
 pub(crate) fn run_backup(args: &BackupArgs, out: &mut Out) -> Ended {
     let fresh = Fresh::new(&args.to)?;
     let to = fresh.path().join(FILES);
-    let made = backup(&DiskFs::new(&args.dir), &DiskFs::new(&to), &mut |_| {})?;
+    let from = DiskFs::new(&args.dir);
+    let made = copied(&from, &DiskFs::new(&to), inspect::look(&from)?.bytes(), out)?;
     let code = made.report.outcome().code();
     let manifest = json!({
         "schema": "wal-tool.manifest/1",
@@ -70,8 +71,9 @@ pub(crate) fn run_backup(args: &BackupArgs, out: &mut Out) -> Ended {
         said(&made, "copied to", &args.to, out)?;
         if code == DAMAGED {
             out.line("  The log is damaged, and so is the copy: the damage was copied with it.")?;
+            out.line(&format!("  next: {}", next::repair_said(&args.dir)))?;
         }
-        let (to, dir) = (args.to.display(), args.dir.display());
+        let (to, dir) = (next::typed(&args.to), next::typed(&args.dir));
         out.line(&format!(
             "  back again: wal-tool restore {to} NEW-DIRECTORY   (never over {dir})"
         ))?;
@@ -84,6 +86,17 @@ pub(crate) fn run_backup(args: &BackupArgs, out: &mut Out) -> Ended {
         out.object(&object)?;
     }
     Ok(code)
+}
+
+fn copied(from: &DiskFs, to: &DiskFs, total: u64, out: &mut Out) -> Result<Backup, Failure> {
+    let mut done = 0;
+    out.step((done, total), "");
+    let made = backup(from, to, &mut |file| {
+        done += file.len;
+        out.step((done, total), &file.name);
+    });
+    out.still();
+    Ok(made?)
 }
 
 fn file(file: &CopiedFile) -> Value {
@@ -115,7 +128,9 @@ pub(crate) fn run_restore(args: &RestoreArgs, out: &mut Out) -> Ended {
     let listed = read_manifest(&path)?;
     let fresh = Fresh::new(&args.dir)?;
     let from = DiskFs::new(args.backup.join(FILES));
-    let made = backup(&from, &DiskFs::new(fresh.path()), &mut |_| {})?;
+    let total = listed["files"].as_array().into_iter().flatten();
+    let total = total.filter_map(|file| file["len"].as_u64()).fold(0, u64::saturating_add);
+    let made = copied(&from, &DiskFs::new(fresh.path()), total, out)?;
     let mut copied: Vec<Value> = made.files.iter().map(file).collect();
     let mut wanted: Vec<Value> = listed["files"].as_array().cloned().unwrap_or_default();
     for list in [&mut copied, &mut wanted] {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     exit::{self, CLEAN, Ended, Failure},
+    interrupt::Unfinished,
     number,
     out::{Out, Tone},
     table::{Side, Table, bar},
@@ -57,8 +58,12 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let name = format!("wal-tool-bench-{}", std::process::id());
     let file = fs.create(dir, &name).map_err(failed)?;
     let limit = Duration::from_secs_f64(args.seconds.clamp(0.05, 600.0));
+    let place = Unfinished::new(&fs.root().join(dir.name()).join(&name));
+    out.busy("measuring");
     let measured = measure(&*file, limit);
+    out.still();
     fs.unlink(dir, &name).map_err(failed)?;
+    drop(place);
     let measured = measured.map_err(failed)?;
     let (p50, p99) = (at(&measured.both, 50), at(&measured.both, 99));
     let max = measured.both.last().copied().unwrap_or_default();

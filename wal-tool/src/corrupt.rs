@@ -23,6 +23,7 @@ use serde_json::json;
 use crate::{
     args::{Format, number},
     exit::{self, CLEAN, Ended, Failure},
+    next,
     out::Out,
 };
 
@@ -100,7 +101,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
             String::new()
         };
         out.line(&format!("{name}: {}{place}", harm.what))?;
-        out.line(&format!("  next: wal-tool verify {}", args.dir.display()))?;
+        out.line(&format!("  next: {}", next::verify(&args.dir)))?;
     } else {
         out.object(&json!({
             "schema": "wal-tool.corrupt/1",

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     args::Format,
     exit::{self, DAMAGED, Ended},
-    json, number,
+    json, next, number,
     out::{Out, Tone},
     source::{Source, title},
     table::{Side, Table},
@@ -32,7 +32,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let sources = args.dirs.iter().map(|dir| Source::open(dir)).collect::<Result<Vec<_>, _>>()?;
     let all: Vec<&dyn Fs> = sources.iter().map(Source::fs).collect();
-    let report = inspect::diff(&all)?;
+    out.busy("comparing");
+    let compared = inspect::diff(&all);
+    out.still();
+    let report = compared?;
     let code = report.outcome().code();
     if out.format == Format::Human {
         human(&report, &args.dirs, out)?;
@@ -194,7 +197,7 @@ fn next(report: &DiffReport, dirs: &[PathBuf], out: &mut Out) -> io::Result<()> 
     let broken = report.differences.iter().find(|difference| difference.breaks.is_some());
     if let Some(difference) = broken {
         let code = if difference.committed { "W601" } else { "W602" };
-        let dir = dirs[difference.replicas.1].display();
+        let dir = next::typed(&dirs[difference.replicas.1]);
         let index = difference.index;
         return out
             .line(&format!("  next: wal-tool explain {code}   ·   wal-tool get {dir} {index}"));
@@ -204,7 +207,7 @@ fn next(report: &DiffReport, dirs: &[PathBuf], out: &mut Out) -> io::Result<()> 
         let bad = bad.filter(|(replica, _)| replica.report.outcome().code() >= DAMAGED);
         let dirs: Vec<&Path> = bad.map(|(_, dir)| dir.as_path()).collect();
         if let Some(dir) = dirs.first() {
-            return out.line(&format!("  next: wal-tool verify {}", dir.display()));
+            return out.line(&format!("  next: {}", next::verify(dir)));
         }
     }
     Ok(())

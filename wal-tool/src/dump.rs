@@ -19,7 +19,7 @@ use crate::{
     args::{Format, indexes},
     decode::Decode,
     exit::{self, Ended, Failure},
-    json, number,
+    json, next, number,
     out::{Out, Tone},
     source::Source,
     verify,
@@ -128,6 +128,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     if args.follow {
         return printer.follow(source.fs(), &options);
     }
+    printer.out.busy_behind("reading");
     let report = inspect::dump(source.fs(), &options, &mut |row| printer.row(&row));
     let Printer { rows, failed, .. } = printer;
     if let Some(e) = failed {
@@ -144,6 +145,10 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     if out.format == Format::Human {
         for trouble in &report.troubles {
             out.line(&format!("  ? {trouble}"))?;
+        }
+        if code == exit::DAMAGED {
+            let commands = [next::verify(&args.dir), next::repair_said(&args.dir)];
+            out.next(&commands)?;
         }
     }
     Ok(code)

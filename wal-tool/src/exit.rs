@@ -25,6 +25,9 @@ pub(crate) const REFUSED: u8 = 6;
 /// A newer version wrote it.
 pub(crate) const NEWER: u8 = 7;
 
+/// Somebody asked to stop.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// Stands under the help of every command.
 pub(crate) const CODES: &str = "\
 Exit codes:

@@ -11,7 +11,6 @@
 //! export of an import is the same text again.
 
 use std::{
-    fs::File,
     io::{self, Read, Write},
     ops::ControlFlow,
     path::PathBuf,
@@ -27,8 +26,9 @@ use serde_json::{Value, json};
 
 use crate::{
     exit::{self, DAMAGED, Ended, Failure},
-    json, number,
+    json, next, number,
     out::Out,
+    place::FreshFile,
 };
 
 /// Payload bytes of a snapshot on one line.
@@ -49,18 +49,20 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let fs = DiskFs::new(&args.dir);
+    match args.output {
+        Some(_) => out.busy("exporting"),
+        None => out.busy_behind("exporting"),
+    }
     let window = Window::look(&fs)?;
     let report = window.report();
     if report.summary.window.is_none() {
-        let dir = args.dir.display();
-        let text = format!("{dir}: what the log holds is not known; see wal-tool verify {dir}");
+        let (dir, next) = (args.dir.display(), next::verify(&args.dir));
+        let text = format!("{dir}: what the log holds is not known; see {next}");
         return Err(Failure::Damaged(text));
     }
-    let to: Box<dyn Write> = match &args.output {
-        Some(path) => {
-            let file = File::create_new(path);
-            Box::new(file.map_err(|e| Failure::Io(format!("create {}: {e}", path.display())))?)
-        }
+    let mut file = args.output.as_deref().map(FreshFile::new).transpose()?;
+    let to: Box<dyn Write + '_> = match &mut file {
+        Some(file) => Box::new(file),
         None => Box::new(out.writer()),
     };
     let mut lines = Lines { to, line: Vec::with_capacity(BUFFER), sum: Hasher::new(), written: 0 };
@@ -96,8 +98,11 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     }
     let code = if damaged { DAMAGED } else { 0 };
     lines.end(entries, code)?;
+    if let Some(file) = file {
+        file.done()?;
+    }
     if damaged {
-        eprintln!("wal-tool: the export has holes; see wal-tool verify {}", args.dir.display());
+        eprintln!("wal-tool: the export has holes; see {}", next::verify(&args.dir));
     }
     Ok(code)
 }

@@ -10,7 +10,7 @@ use crate::{
     decode::Decode,
     dump::{self, Value},
     exit::{self, CLEAN, DAMAGED, Ended, Failure},
-    json, number,
+    json, next, number,
     out::{Out, Tone},
     source::Source,
     verify,
@@ -123,7 +123,7 @@ fn entry_found(
     if !entry.sound {
         let word = out.toned(Tone::Bad, "BAD");
         out.line(&format!("  {word}        the bytes are not those that were written"))?;
-        out.line(&format!("  next: wal-tool verify {}", args.dir.display()))?;
+        out.next(&[next::verify(&args.dir), next::repair_said(&args.dir)])?;
     }
     Ok(code)
 }
@@ -142,7 +142,7 @@ fn missing(args: &Args, why: Option<Finding>, out: &mut Out) -> io::Result<()> {
     if let Some(why) = why {
         verify::print(&why, &args.dir, out)?;
     }
-    out.line(&format!("  next: wal-tool verify {}", args.dir.display()))
+    out.next(&[next::verify(&args.dir), next::repair_said(&args.dir)])
 }
 
 fn hex(crc: u32) -> String {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exit::{self, CLEAN, Ended, Failure},
-    number,
+    next, number,
     out::Out,
     place::Fresh,
 };
@@ -52,13 +52,16 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let fresh = Fresh::new(&args.dir)?;
     let mut lines = Lines { input, line: Vec::new(), sum: Hasher::new(), number: 0, bytes: 0 };
     let options = Options::new().segment_size(args.segment_size).background(false);
-    let entries = import(&mut lines, fresh.path(), options)?;
+    out.busy("importing");
+    let imported = import(&mut lines, fresh.path(), options);
+    out.still();
+    let entries = imported?;
     fresh.done()?;
     if out.human() {
         let entries = number::count_of(entries, "entry", "entries");
         out.line(&format!("{entries} imported into {}", args.dir.display()))?;
         out.line("  It is a log of its own, with an id of its own.")?;
-        out.line(&format!("  next: wal-tool verify {}", args.dir.display()))?;
+        out.line(&format!("  next: {}", next::verify(&args.dir)))?;
     } else {
         out.object(&json!({
             "schema": "wal-tool.import/1",

@@ -10,7 +10,7 @@ use hardlog::{
 };
 use serde_json::{Value, json};
 
-use crate::verify;
+use crate::next;
 
 /// `object` with the name of its schema in front.
 pub(crate) fn tagged(schema: &str, object: Value) -> Value {
@@ -133,7 +133,7 @@ pub(crate) fn finding(finding: &Finding, dir: &Path) -> Value {
         "verdict": verdict,
         "evidence": finding.evidence.map(|evidence| evidence.to_string()),
         "detail": finding.detail,
-        "next": verify::next(finding, dir),
+        "next": next::about(finding, dir),
     })
 }
 

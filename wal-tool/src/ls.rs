@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     args::Format,
     exit::{self, Ended},
-    json, number,
+    json, next, number,
     out::Out,
     source::Source,
     table::{Side, Table},
@@ -52,8 +52,14 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
         "rows": rows.len(),
     });
     match out.format {
-        Format::Human if args.snapshots => snapshots(&report, out)?,
-        Format::Human => segments(&report, out)?,
+        Format::Human => {
+            if args.snapshots {
+                snapshots(&report, out)?;
+            } else {
+                segments(&report, out)?;
+            }
+            next_command(&report, args, out)?;
+        }
         Format::Json => {
             object[list] = Value::Array(rows);
             out.object(&object)?;
@@ -92,6 +98,15 @@ fn segments(report: &VerifyReport, out: &mut Out) -> io::Result<()> {
         number::count_of(live, "entry", "entries"),
         report.outcome().name().to_lowercase(),
     ))
+}
+
+/// Where somebody has to look closer.
+fn next_command(report: &VerifyReport, args: &Args, out: &mut Out) -> io::Result<()> {
+    if report.outcome().code() < exit::DAMAGED {
+        return Ok(());
+    }
+    let commands = [next::verify(&args.dir), next::repair_said(&args.dir)];
+    out.next(&commands)
 }
 
 fn row(segment: &SegmentReport) -> Vec<String> {

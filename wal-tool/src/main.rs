@@ -22,9 +22,11 @@ mod export;
 mod get;
 mod hex;
 mod import;
+mod interrupt;
 mod json;
 mod ls;
 mod meta;
+mod next;
 mod number;
 mod out;
 mod place;
@@ -54,12 +56,14 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(e) => return misread(&e),
     };
+    interrupt::listen();
     let mut out = Out::new(&arguments.output);
     let ended = run(arguments, &mut out).and_then(|code| {
         out.finish()?;
         Ok(code)
     });
-    ExitCode::from(ended.unwrap_or_else(|failure| fail(&failure, &mut out)))
+    let code = ended.unwrap_or_else(|failure| fail(&failure, &mut out));
+    ExitCode::from(if interrupt::asked() { exit::INTERRUPTED } else { code })
 }
 
 /// Help, the version, or what is wrong with the arguments; programs get that as an object too.

@@ -6,6 +6,7 @@
 use std::{
     env,
     io::{self, BufWriter, IsTerminal, Write},
+    time::Duration,
 };
 
 use hardlog::inspect::Progress;
@@ -19,7 +20,9 @@ use crate::{
 
 /// How far it is: share, bytes, speed, time left, the file that was read last.
 const BAR: &str =
-    "{percent:>3} % {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {msg}";
+    "{percent:>3} % {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {wide_msg}";
+/// The same where the end is not known: what, and for how long by now.
+const BUSY: &str = "{spinner} wal-tool: {msg} {elapsed}";
 /// Columns of a terminal in which everything for people can be read.
 pub(crate) const COLUMNS: usize = 80;
 /// Bytes that wait for the next write to standard output.
@@ -69,13 +72,8 @@ impl Out {
             Colour::Never => false,
             Colour::Auto => !set("NO_COLOR") && (forced || stdout.is_terminal()),
         };
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        // A template without colour: the same everywhere, and within 80 columns.
-        if let Ok(style) = ProgressStyle::with_template(BAR) {
-            bar.set_style(style.progress_chars("█▌ "));
-        }
         let to = BufWriter::with_capacity(BUFFER, stdout.lock());
-        Self { format, colour, to, bar }
+        Self { format, colour, to, bar: line(BAR) }
     }
 
     /// Whether a person reads the result.
@@ -103,28 +101,42 @@ impl Out {
     }
 
     /// Pieces of text in lines of 80 columns, broken between them; `first` stands before the first
-    /// line and is as wide as what stands before the others.
+    /// line, and the others begin two columns further in.
     pub(crate) fn pieces(&mut self, first: &str, between: &str, all: &[String]) -> io::Result<()> {
-        let indent = number::columns(first);
+        self.broken(first, number::columns(first) + 2, (between, all))
+    }
+
+    /// What to type next: commands one behind the other, or below each other where they are long.
+    pub(crate) fn next(&mut self, commands: &[String]) -> io::Result<()> {
+        let first = "  next: ";
+        self.broken(first, number::columns(first), ("   ·   ", commands))
+    }
+
+    fn broken(
+        &mut self,
+        first: &str,
+        indent: usize,
+        (between, all): (&str, &[String]),
+    ) -> io::Result<()> {
         let mut line = first.to_owned();
         let mut empty = true;
         for piece in all.iter().filter(|piece| !piece.is_empty()) {
             let more = if empty { 0 } else { number::columns(between) };
             if !empty && number::columns(&line) + more + number::columns(piece) > COLUMNS {
                 self.line(line.trim_end())?;
-                line = " ".repeat(indent + 2);
+                line = " ".repeat(indent);
                 empty = true;
             }
             if !empty {
                 line.push_str(between);
             }
-            let room = COLUMNS.saturating_sub(indent + 2);
+            let room = COLUMNS.saturating_sub(indent);
             let mut lines = number::wrapped(piece, room).into_iter();
             if number::columns(piece) > room {
                 line.push_str(&lines.next().unwrap_or_default());
                 for next in lines {
                     self.line(line.trim_end())?;
-                    line = " ".repeat(indent + 2) + &next;
+                    line = " ".repeat(indent) + &next;
                 }
             } else {
                 line.push_str(piece);
@@ -154,13 +166,38 @@ impl Out {
 
     /// Tells whoever watches how far it is; at most ten times a second.
     pub(crate) fn progress(&mut self, at: Progress<'_>) {
-        self.bar.set_length(at.total);
-        self.bar.set_position(at.done);
-        self.bar.set_message(at.file.to_owned());
+        self.step((at.done, at.total), at.file);
     }
 
-    /// Takes the bar away.
+    /// The same for so many of so many bytes.
+    pub(crate) fn step(&mut self, (done, total): (u64, u64), what: &str) {
+        if self.bar.is_finished() {
+            self.bar = line(BAR);
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        // Names of segments begin with many zeros, and the line is as wide as the terminal.
+        self.bar.set_message(what.trim_start_matches('0').to_owned());
+    }
+
+    /// Tells whoever watches that something is under way of which nobody knows how long it takes.
+    pub(crate) fn busy(&mut self, what: &'static str) {
+        self.bar = line(BUSY);
+        self.bar.set_message(what);
+        self.bar.tick();
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+    }
+
+    /// The same, but not where the rows of a result run over the same terminal.
+    pub(crate) fn busy_behind(&mut self, what: &'static str) {
+        if !io::stdout().is_terminal() {
+            self.busy(what);
+        }
+    }
+
+    /// Takes the line away.
     pub(crate) fn still(&mut self) {
+        self.bar.disable_steady_tick();
         self.bar.finish_and_clear();
     }
 
@@ -168,4 +205,14 @@ impl Out {
         self.still();
         self.to.flush()
     }
+}
+
+/// A line of progress on standard error, at most ten times a second, hidden where nobody watches.
+fn line(template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+    // A template without colour: the same everywhere, and within 80 columns.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("█▌ "));
+    }
+    bar
 }

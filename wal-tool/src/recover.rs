@@ -1,4 +1,6 @@
 //! `recover`: salvages a log into a new directory; the source is only read.
+//!
+//! The new directory gets its name when all of it is there: one that was cut off is called `.partial`.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -14,6 +16,7 @@ use crate::{
     exit::{self, Ended},
     number,
     out::{Out, Tone},
+    place::Fresh,
 };
 
 /// What `recover` takes.
@@ -32,10 +35,16 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let from = DiskFs::new(&args.dir);
-    let to: Arc<dyn Fs> = Arc::new(DiskFs::new(&args.output));
+    let fresh = Fresh::new(&args.output)?;
+    let to: Arc<dyn Fs> = Arc::new(DiskFs::new(fresh.path()));
     let peer = args.from_replica.as_ref().map(DiskFs::new);
     let ask = Ask { replica: peer.as_ref().map(|peer| peer as &dyn Fs), ..Ask::default() };
-    let recovered = repair::recover(&from, &to, &ask, &Options::default())?;
+    out.busy("recovering");
+    let recovered = repair::recover(&from, &to, &ask, &Options::default());
+    out.still();
+    let recovered = recovered?;
+    drop(to);
+    fresh.done()?;
     let code = match recovered.plan.loss {
         Some(_) => exit::DAMAGED,
         None => recovered.report.outcome().code(),

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::{
     args::{Format, indexes},
     exit::{self, Ended, Failure},
-    json, number,
+    interrupt, json, next, number,
     out::{Out, Tone},
     verify,
 };
@@ -56,6 +56,9 @@ pub(crate) struct Apply {
     /// The digest of the plan that was read; without a terminal it must be given.
     #[arg(long, value_name = "D", requires = "apply")]
     pub(crate) plan_digest: Option<String>,
+    /// On a terminal: show the plan and do it without asking.
+    #[arg(long, requires = "apply")]
+    pub(crate) yes: bool,
     /// Where the log is copied to first; beside the directory by default.
     #[arg(long, value_name = "PATH", requires = "apply")]
     pub(crate) backup: Option<PathBuf>,
@@ -67,9 +70,9 @@ pub(crate) struct Apply {
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let peer = args.from_replica.as_ref().map(DiskFs::new);
     let ask = Ask { replica: peer.as_ref().map(|peer| peer as &dyn Fs), ..Ask::default() };
-    let mut words = format!("wal-tool repair {}", args.dir.display());
+    let mut words = format!("wal-tool repair {}", next::typed(&args.dir));
     if let Some(dir) = &args.from_replica {
-        words.push_str(&format!(" --from-replica {}", dir.display()));
+        words.push_str(&format!(" --from-replica {}", next::typed(dir)));
     }
     plan_or_apply((&args.dir, &words), &ask, &args.apply, out)
 }
@@ -83,13 +86,20 @@ pub(crate) fn plan_or_apply(
 ) -> Ended {
     let disk: Arc<dyn Fs> = Arc::new(DiskFs::new(dir));
     if !how.apply {
-        let plan = repair::plan(&*disk, ask)?;
+        let plan = planned(&*disk, ask, out)?;
         show(&plan, (dir, words), out)?;
         return Ok(plan.outcome.code());
     }
     let digest = match &how.plan_digest {
         Some(digest) => digest.clone(),
-        None => asked(&repair::plan(&*disk, ask)?, (dir, words), out)?,
+        None => {
+            watched(out)?;
+            let plan = planned(&*disk, ask, out)?;
+            show(&plan, (dir, words), out)?;
+            out.finish()?;
+            asked(&plan, how)?;
+            plan.digest
+        }
     };
     let place = how.backup.clone().unwrap_or_else(|| beside(dir, &digest));
     let backup = DiskFs::new(&place);
@@ -105,9 +115,19 @@ pub(crate) fn plan_or_apply(
         link: Some(&link),
         options: Options::default(),
     };
-    let applied = repair::apply(&disk, ask, &options)?;
+    out.busy("backup, repair, verification");
+    let applied = interrupt::whole(|| repair::apply(&disk, ask, &options));
+    out.still();
+    let applied = applied?;
     done(&applied, (dir, &place), out)?;
     Ok(applied.report.outcome().code())
+}
+
+fn planned(disk: &dyn Fs, ask: &Ask<'_>, out: &mut Out) -> Result<Plan, Failure> {
+    out.busy("making a plan");
+    let plan = repair::plan(disk, ask);
+    out.still();
+    Ok(plan?)
 }
 
 /// `n1` → `n1.backup-1a2b3c4d`.
@@ -117,23 +137,33 @@ fn beside(dir: &Path, digest: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Asks the person at the terminal; gives the digest of what was shown.
-fn asked(plan: &Plan, what: (&Path, &str), out: &mut Out) -> Result<String, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let why = "without a terminal --apply needs --plan-digest: read the plan first";
-        return Err(Failure::Refused(why.to_owned()));
-    }
-    show(plan, what, out)?;
-    out.finish()?;
-    if plan.is_empty() {
-        return Ok(plan.digest.clone());
+/// Whether a person reads the plan that is going to be applied.
+fn watched(out: &Out) -> Result<(), Failure> {
+    let why = match (out.human(), io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        (true, true) => return Ok(()),
+        (true, false) => "without a terminal --apply needs --plan-digest: read the plan first",
+        (false, _) => "for a program --apply needs --plan-digest: read the plan first",
+    };
+    Err(Failure::Refused(why.to_owned()))
+}
+
+/// Asks the person at the terminal whether what was shown is to be done.
+fn asked(plan: &Plan, how: &Apply) -> Result<(), Failure> {
+    let accepts = match (plan.to_accept(), &how.accept_loss) {
+        (None, None) => true,
+        (Some(loss), Some(range)) => loss.is(range),
+        _ => false,
+    };
+    // Where there is nothing to do, or a rail says no whatever the answer, nobody is asked.
+    if how.yes || plan.is_empty() || plan.hopeless.is_some() || !accepts {
+        return Ok(());
     }
     eprint!("Apply this plan? Type yes: ");
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     if answer.trim() == "yes" {
-        return Ok(plan.digest.clone());
+        return Ok(());
     }
     Err(Failure::Refused("nothing was changed".to_owned()))
 }

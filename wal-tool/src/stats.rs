@@ -27,7 +27,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let source = Source::open(&args.dir)?;
-    let (stats, report) = inspect::stats(source.fs())?;
+    out.busy("reading");
+    let counted = inspect::stats(source.fs());
+    out.still();
+    let (stats, report) = counted?;
     let code = report.outcome().code();
     if out.format == Format::Human {
         human(&stats, &report, out)?;

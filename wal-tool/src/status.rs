@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     args::Format,
     exit::{self, Ended},
-    json, number,
+    json, next, number,
     out::{Out, Tone},
     source::Source,
     verify,
@@ -175,5 +175,9 @@ fn verdict(report: &VerifyReport, dir: &Path, out: &mut Out) -> io::Result<()> {
     };
     let word = out.toned(tone, outcome.name());
     out.line(&format!("  {:<11} {word}: {says}", "quick look"))?;
-    out.line(&format!("  next: wal-tool verify {}   (reads every byte)", dir.display()))
+    let mut commands = vec![format!("{}   (reads every byte)", next::verify(dir))];
+    if outcome == Outcome::Damaged {
+        commands.push(next::repair_said(dir));
+    }
+    out.next(&commands)
 }

@@ -7,6 +7,7 @@ use hardlog::repair::Ask;
 use crate::{
     args::number,
     exit::{self, Ended},
+    next,
     out::Out,
     repair::{Apply, plan_or_apply},
 };
@@ -26,6 +27,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let ask = Ask { keep_from: Some(args.before), ..Ask::default() };
-    let words = format!("wal-tool trim {} --before {}", args.dir.display(), args.before);
+    let words = format!("wal-tool trim {} --before {}", next::typed(&args.dir), args.before);
     plan_or_apply((&args.dir, &words), &ask, &args.apply, out)
 }

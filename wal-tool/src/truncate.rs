@@ -7,6 +7,7 @@ use hardlog::repair::Ask;
 use crate::{
     args::number,
     exit::{self, Ended},
+    next,
     out::Out,
     repair::{Apply, plan_or_apply},
 };
@@ -26,6 +27,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let ask = Ask { keep_to: Some(args.after), ..Ask::default() };
-    let words = format!("wal-tool truncate {} --after {}", args.dir.display(), args.after);
+    let words = format!("wal-tool truncate {} --after {}", next::typed(&args.dir), args.after);
     plan_or_apply((&args.dir, &words), &ask, &args.apply, out)
 }

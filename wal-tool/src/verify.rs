@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     args::Format,
     exit::{self, Ended},
-    json, number,
+    json, next, number,
     out::{Out, Tone},
     source::{Source, title},
 };
@@ -251,18 +251,11 @@ fn advice(report: &VerifyReport, dir: &Path, out: &mut Out) -> io::Result<()> {
     }
     let worst = report.findings.iter().max_by_key(|f| (f.severity, std::cmp::Reverse(f.code)));
     if let Some(finding) = worst.filter(|f| f.severity > Severity::Note) {
-        out.pieces("  next: ", "   ·   ", &next(finding, dir))?;
+        let mut commands = next::about(finding, dir);
+        if let Some(first) = commands.first_mut().filter(|first| first.contains(" repair ")) {
+            *first = next::repair_said(dir);
+        }
+        out.next(&commands)?;
     }
     Ok(())
-}
-
-/// What to type next about a finding.
-pub(crate) fn next(finding: &Finding, dir: &Path) -> Vec<String> {
-    let mut commands = vec![format!("wal-tool explain {}", finding.code)];
-    let name = finding.file_name();
-    let number = name.strip_suffix(".wal").and_then(|number| number.parse::<u64>().ok());
-    if let Some(id) = number.filter(|_| finding.severity == Severity::Error && finding.len > 0) {
-        commands.push(format!("wal-tool hex {} {id}@{:#x}", dir.display(), finding.offset));
-    }
-    commands
 }
