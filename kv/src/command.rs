@@ -41,6 +41,15 @@ pub enum Command {
     Exec,
     /// Forgets what was gathered.
     Discard,
+    /// The next transaction is to find these keys as they are now.
+    Watch {
+        /// Which.
+        keys: Vec<Bytes>,
+        /// Hash slot of the first.
+        slot: u16,
+    },
+    /// It need not any more.
+    Unwatch,
     /// Begins or ends a session, or writes at most once within one.
     Session(Session),
     /// An operator's order.
@@ -136,6 +145,14 @@ impl Command {
             "MULTI" => return Ok(Self::Multi),
             "EXEC" => return Ok(Self::Exec),
             "DISCARD" => return Ok(Self::Discard),
+            "UNWATCH" => return Ok(Self::Unwatch),
+            "WATCH" => {
+                arguments.iter().try_for_each(check_key)?;
+                let slot = arguments.first().map_or(0, |key| crate::slot::slot(key));
+                // Kept for long, and a key must not keep the buffer that it came in.
+                let keys = arguments.iter().map(|key| Bytes::copy_from_slice(key)).collect();
+                return Ok(Self::Watch { keys, slot });
+            }
             "PING" => Local::Ping(arguments.into_iter().next()),
             "ECHO" => Local::Echo(first(arguments)),
             "SELECT" => Local::Select(first(arguments)),

@@ -10,80 +10,39 @@
 //! ```
 //!
 //! INVARIANT: memory is bounded: no more is decoded while there are too many unanswered requests,
-//! too many bytes in them, or too much output that the client does not take; and a write begins
-//! only with a permit of the gate that all connections share. Every request begun gets exactly one
-//! reply: a callback that is dropped uncalled answers that nothing is known.
+//! too many bytes in them, or too much output that the client does not take; what a connection holds
+//! beyond a little needs a share of the room that all share; and a write begins only with a permit
+//! of the gate that all connections share. Every request begun gets exactly one reply: a callback
+//! that is dropped uncalled answers that nothing is known.
+
+mod entry;
+mod event;
 
 use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
-use hardlog_raft::sessions::{Answer as SessionAnswer, Request};
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
 
+pub(crate) use self::event::Event;
+use self::{
+    entry::{elsewhere, full, may_add, outcome_reply, plain, within},
+    event::{Answer, Asked, Task},
+};
 use crate::{
     command::{self, Command, Local},
-    limits::{OUTPUT_MAX, PIPELINE_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX},
+    limits::{
+        CLIENT_FREE, OUTPUT_MAX, PIPELINE_MAX, SMALL_REPLY_MAX, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX,
+    },
     meters::Pending,
-    outcome::Outcome,
-    pipeline::{Pipeline, Ticket},
-    query::Query,
+    pipeline::{Next, Pipeline, Question},
     raft_info,
-    replica::{Kind, Order, OrderRefusal, Proposal, Refusal, Role},
+    replica::{Kind, Order, OrderRefusal, Proposal, Refusal},
     resp::{Decoder, Reply},
+    room::Share,
     server::Shared,
     session::Session,
-    transaction::Transaction,
+    transaction::{Transaction, Watched},
 };
-
-/// A request that is ready to begin.
-#[derive(Debug)]
-enum Task {
-    /// A log entry to propose.
-    Write {
-        entry: Bytes,
-        slot: u16,
-    },
-    Read {
-        query: Query,
-        slot: u16,
-    },
-    Local(Local),
-    Order(Order),
-}
-
-/// A read that waits for the replica's permission.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    ticket: Ticket,
-    query: Query,
-    slot: u16,
-    since: Instant,
-}
-
-/// What the replica's callbacks tell the connection.
-#[derive(Debug)]
-pub(crate) enum Event {
-    Written { ticket: Ticket, slot: u16, since: Instant, result: Result<Bytes, Refusal> },
-    Ordered { ticket: Ticket, result: Result<u64, OrderRefusal> },
-    Readable { asked: Vec<Asked>, result: Result<(), Refusal> },
-}
-
-/// An event on its way; sent when this is dropped, whether or not the callback was called.
-struct Answer {
-    events: UnboundedSender<Event>,
-    event: Option<Event>,
-    /// Let go with the answer.
-    _under_way: Option<(OwnedSemaphorePermit, Pending)>,
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if let Some(event) = self.event.take() {
-            // The connection may be gone; then nobody waits for this.
-            let _ = self.events.send(event);
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -103,6 +62,12 @@ pub(crate) struct Exchange {
     writes: Vec<Proposal>,
     /// What is gathered since MULTI.
     transaction: Option<Transaction>,
+    /// What the next transaction is to find.
+    watched: Watched,
+    /// What this connection holds of the memory for clients.
+    share: Share,
+    /// Whether a buffer grew beyond what a connection may keep without using it.
+    grew: bool,
     /// A request that must wait until what is under way is answered.
     held: Option<Task>,
     /// Permits that the held command waits for, 0 if it waits for something else.
@@ -115,6 +80,9 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn new(shared: Arc<Shared>, id: i64, events: UnboundedSender<Event>) -> Self {
         Self {
+            share: Share::of(&shared.room),
+            grew: false,
+            watched: Watched::default(),
             shared,
             session: Session::new(id),
             decoder: Decoder::new(),
@@ -132,8 +100,8 @@ impl Exchange {
         }
     }
 
-    /// Gets as far as possible without waiting: requests begun, replies encoded.
-    pub(crate) fn advance(&mut self) {
+    /// Begins what can begin, without handing it over: more of a pipeline may be there already.
+    pub(crate) fn begin_all(&mut self) {
         self.encode();
         while self.has_room()
             && let Some(task) = self.next()
@@ -143,21 +111,36 @@ impl Exchange {
                 break;
             }
         }
+        self.account();
+    }
+
+    /// Hands the replica what was begun.
+    pub(crate) fn hand_over(&mut self) {
         self.propose();
         self.ask();
         self.encode();
     }
 
+    /// Both: gets as far as possible without waiting.
+    #[cfg(test)]
+    pub(crate) fn advance(&mut self) {
+        self.begin_all();
+        self.hand_over();
+    }
+
     /// Takes in what the replica said.
     pub(crate) fn take(&mut self, event: Event) {
         match event {
-            Event::Written { ticket, slot, since, result } => {
+            Event::Written { ticket, slot, since, result, share } => {
                 self.shared.meters.answered(Kind::Write, since.elapsed(), result.is_ok());
                 let reply = match result {
                     Ok(answer) => outcome_reply(&answer),
                     Err(refusal) => self.refuse(refusal, Kind::Write, slot),
                 };
                 self.pipeline.fill(ticket, reply);
+                // From here on it counts as this connection's.
+                drop(share);
+                self.account();
             }
             Event::Ordered { ticket, result } => {
                 let reply = raft_info::ordered(result, |why| self.refuse(why, Kind::Write, 0));
@@ -174,7 +157,16 @@ impl Exchange {
 
     /// Makes room for input, and only as much as the limits allow.
     pub(crate) fn reserve_input(&mut self) {
+        // A connection that is idle must not keep the buffers of its longest request and reply.
+        if self.grew && self.input.is_empty() && self.output.is_empty() {
+            (self.input, self.output, self.grew) = (BytesMut::new(), BytesMut::new(), false);
+        }
         self.input.reserve(self.decoder.wanted(self.input.len()));
+    }
+
+    /// Whether the client has to move: to take what it is sent, or to send the rest of a long request.
+    pub(crate) fn is_stuck(&self) -> bool {
+        !self.output.is_empty() || (self.wants_input() && self.input.len() > SMALL_REPLY_MAX)
     }
 
     /// Begins nothing more: what is under way is answered, and then all is said.
@@ -225,7 +217,32 @@ impl Exchange {
         self.pipeline.len() < PIPELINE_MAX
             && self.pipeline.waiting() < UNDER_WAY_MAX
             && self.pipeline.bytes() < UNDER_WAY_BYTES_MAX
-            && self.output.len() < OUTPUT_MAX
+            && self.pipeline.ready() + self.output.len() < OUTPUT_MAX
+    }
+
+    /// Bytes that this connection makes the server hold.
+    fn holdings(&self) -> usize {
+        let begun = self.pipeline.bytes() + self.pipeline.ready();
+        let gathered = self.transaction.as_ref().map_or(0, Transaction::held) + self.watched.held();
+        let waiting = self.held.as_ref().map_or(0, Task::held);
+        let buffers = self.input.len() + self.decoder.held() + self.output.len();
+        begun + gathered + waiting + buffers
+    }
+
+    /// Takes a share of the memory for clients that fits what this one holds. If there is none the
+    /// connection is given up: what was begun is answered, and what is held beyond it goes.
+    fn account(&mut self) {
+        let holdings = self.holdings();
+        self.grew |= holdings > CLIENT_FREE;
+        if self.share.resize(holdings.saturating_sub(CLIENT_FREE)) || self.session.quit {
+            return;
+        }
+        (self.input, self.decoder) = (BytesMut::new(), Decoder::new());
+        (self.held, self.transaction, self.watched) = (None, None, Watched::default());
+        (self.permits_wanted, self.permit) = (0, None);
+        let why = "OOM clients hold all the memory that they may; nothing was done";
+        self.pipeline.push(Reply::error(why));
+        self.session.quit = true;
     }
 
     /// The next request that is to begin; those that can be answered at once are.
@@ -264,14 +281,11 @@ impl Exchange {
         };
         let reply = match (command, &mut self.transaction) {
             (Command::Exec, transaction @ Some(_)) => {
-                match transaction.take().unwrap_or_default().finish() {
-                    Ok((entry, slot)) => return Some(plain(entry, slot)),
-                    Err(reply) => reply,
-                }
+                return Some(Task::Exec(transaction.take().unwrap_or_default()));
             }
             (Command::Discard, transaction @ Some(_)) => {
                 *transaction = None;
-                Reply::OK
+                return Some(Task::Unwatch);
             }
             (Command::Local(Local::Quit), _) => return Some(Task::Local(Local::Quit)),
             (command, Some(transaction)) => match elsewhere(&command, &self.shared) {
@@ -287,11 +301,20 @@ impl Exchange {
             }
             (Command::Exec, None) => Reply::error("ERR EXEC without MULTI"),
             (Command::Discard, None) => Reply::error("ERR DISCARD without MULTI"),
+            (
+                Command::Write { op, .. } | Command::Session(command::Session::Write { op, .. }),
+                None,
+            ) if may_add(&op) && self.shared.is_full() => full(),
             (Command::Write { op, slot }, None) => return Some(plain(op.encode(), slot)),
             (Command::Session(session), None) => return Some(within(session)),
+            (Command::Unwatch, None) => return Some(Task::Unwatch),
+            (Command::Watch { keys, slot }, None) => {
+                return Some(Task::Read { question: Question::Watch(keys), slot });
+            }
             (Command::Order(order), None) => return Some(Task::Order(order)),
             (Command::Read { query, slot }, None) => {
-                return Some(Task::Read { query: query.detached(), slot });
+                let question = Question::Query(query.detached());
+                return Some(Task::Read { question, slot });
             }
             (Command::Local(local), None) => return Some(Task::Local(local)),
         };
@@ -302,6 +325,8 @@ impl Exchange {
     /// Begins a request, or hands it back if it must wait for those under way.
     fn begin(&mut self, task: Task) -> Option<Task> {
         let may_begin = match &task {
+            // They end what a WATCH before them began, so that must have been answered.
+            Task::Exec(_) | Task::Unwatch => self.pipeline.waiting() == 0,
             Task::Write { .. } | Task::Order(_) => self.pipeline.admits(Kind::Write),
             Task::Read { .. } => self.pipeline.admits(Kind::Read),
             // They change how replies are written, or how reads are answered.
@@ -316,9 +341,21 @@ impl Exchange {
         }
         match task {
             Task::Write { entry, slot } => return self.begin_write(entry, slot),
-            Task::Read { query, slot } => {
-                let ticket = self.pipeline.begin(Kind::Read, query.request_len());
-                self.run.push(Asked { ticket, query, slot, since: Instant::now() });
+            Task::Exec(transaction) => {
+                let watched = std::mem::take(&mut self.watched);
+                match transaction.finish(watched) {
+                    Ok(_) if self.shared.is_full() => self.pipeline.push(full()),
+                    Ok((entry, slot)) => return self.begin(plain(entry, slot)),
+                    Err(reply) => self.pipeline.push(reply),
+                }
+            }
+            Task::Unwatch => {
+                self.watched = Watched::default();
+                self.pipeline.push(Reply::OK);
+            }
+            Task::Read { question, slot } => {
+                let ticket = self.pipeline.begin(Kind::Read, question.len());
+                self.run.push(Asked { ticket, question, slot, since: Instant::now() });
             }
             Task::Order(order) => self.begin_order(order),
             Task::Local(local) => {
@@ -345,12 +382,10 @@ impl Exchange {
         let result = Err(Refusal::Unknown);
         let since = Instant::now();
         let under_way = Some((permit, self.shared.meters.proposed()));
-        let mut answer = self.answer(Event::Written { ticket, slot, since, result }, under_way);
-        let done = Box::new(move |outcome| {
-            if let Some(Event::Written { result, .. }) = &mut answer.event {
-                *result = outcome;
-            }
-        });
+        let event = Event::Written { ticket, slot, since, result, share: None };
+        let mut answer = self.answer(event, under_way);
+        let room = Arc::clone(&self.shared.room);
+        let done = Box::new(move |outcome| answer.written(outcome, &room));
         self.writes.push(Proposal { entry, done });
         None
     }
@@ -362,7 +397,7 @@ impl Exchange {
         let result = Err(OrderRefusal::Refused(Refusal::Unknown));
         let mut answer = self.answer(Event::Ordered { ticket, result }, None);
         let done = move |done| {
-            if let Some(Event::Ordered { result, .. }) = &mut answer.event {
+            if let Some(Event::Ordered { result, .. }) = answer.event() {
                 *result = done;
             }
         };
@@ -385,7 +420,7 @@ impl Exchange {
         let mut answer =
             self.answer(Event::Readable { asked, result: Err(Refusal::Unknown) }, None);
         self.shared.replica.read(Box::new(move |permission| {
-            if let Some(Event::Readable { result, .. }) = &mut answer.event {
+            if let Some(Event::Readable { result, .. }) = answer.event() {
                 *result = permission;
             }
         }));
@@ -394,14 +429,39 @@ impl Exchange {
     /// Answers reads. Permission once given holds for later too: the store only moves forward.
     fn read(&mut self, asked: Vec<Asked>, result: Result<(), Refusal>) {
         let stale = self.session.read_only && matches!(result, Err(Refusal::NotLeader { .. }));
-        for Asked { ticket, query, slot, since } in asked {
+        for Asked { ticket, question, slot, since } in asked {
             self.shared.meters.answered(Kind::Read, since.elapsed(), result.is_ok() || stale);
-            let reply = match result {
-                Err(refusal) if !stale => self.refuse(refusal, Kind::Read, slot),
-                _ => self.shared.view.read().answer(&query).reply(),
-            };
-            self.pipeline.fill(ticket, reply);
+            match result {
+                Err(refusal) if !stale => {
+                    let reply = self.refuse(refusal, Kind::Read, slot);
+                    self.pipeline.fill(ticket, reply);
+                }
+                _ => self.pipeline.permit(ticket, question),
+            }
         }
+    }
+
+    /// Answers a read that is permitted and whose turn has come.
+    fn look(&mut self, question: Question) -> Reply {
+        let reply = match question {
+            Question::Query(query) => self.shared.view.read().answer(&query).reply(),
+            Question::Watch(keys) => {
+                let keyspace = self.shared.view.read();
+                for key in keys {
+                    let value = keyspace.get(&key);
+                    self.watched.add(key, value);
+                }
+                Reply::OK
+            }
+        };
+        let weight = reply.weight();
+        let more = (self.holdings() + weight).saturating_sub(CLIENT_FREE);
+        if weight > SMALL_REPLY_MAX && !self.share.resize(more) {
+            return Reply::error(
+                "TRYAGAIN too many replies wait for their readers; nothing was done",
+            );
+        }
+        reply
     }
 
     fn refuse(&self, refusal: Refusal, kind: Kind, slot: u16) -> Reply {
@@ -409,70 +469,20 @@ impl Exchange {
     }
 
     fn answer(&self, event: Event, under_way: Option<(OwnedSemaphorePermit, Pending)>) -> Answer {
-        Answer { events: self.events.clone(), event: Some(event), _under_way: under_way }
+        Answer::new(&self.events, event, under_way)
     }
 
     /// Moves replies that are there to the output, while there is room.
     fn encode(&mut self) {
         while self.output.len() < OUTPUT_MAX
-            && let Some(reply) = self.pipeline.pop()
+            && let Some(next) = self.pipeline.pop()
         {
+            let reply = match next {
+                Next::Reply(reply) => reply,
+                Next::Ask(question) => self.look(question),
+            };
             reply.encode(self.session.protocol, &mut self.output);
         }
-    }
-}
-
-/// Where a command of a transaction belongs, if not here: said at once, so that a client which
-/// follows the leader does so before EXEC.
-fn elsewhere(command: &Command, shared: &Shared) -> Option<Reply> {
-    let (Command::Write { slot, .. } | Command::Read { slot, .. }) = command else { return None };
-    let status = shared.replica.status();
-    let refusal = Refusal::NotLeader { leader: status.leader };
-    let leads = status.role == Role::Leader;
-    (!leads).then(|| refusal.reply(Kind::Write, *slot, shared.id, &shared.members()))
-}
-
-/// A write outside of any session.
-fn plain(op: Bytes, slot: u16) -> Task {
-    Task::Write { entry: Request::Plain(op).encode(), slot }
-}
-
-fn within(session: command::Session) -> Task {
-    let (request, slot) = match session {
-        command::Session::Open => (Request::Open, 0),
-        command::Session::Close { client } => (Request::Close { client }, 0),
-        command::Session::Write { client, serial, op, slot } => {
-            // What is remembered is bounded by number: a client need not say what it has heard.
-            let answered_below = 0;
-            (Request::Command { client, serial, answered_below, data: op.encode() }, slot)
-        }
-    };
-    Task::Write { entry: request.encode(), slot }
-}
-
-fn outcome_reply(answer: &Bytes) -> Reply {
-    let outcome = match SessionAnswer::decode(answer) {
-        Ok(SessionAnswer::Reply(outcome)) => Outcome::decode(outcome),
-        Ok(SessionAnswer::Opened { client }) => {
-            return Reply::Integer(i64::try_from(client).unwrap_or(i64::MAX));
-        }
-        Ok(SessionAnswer::Closed) => return Reply::OK,
-        Ok(SessionAnswer::NoSession) => {
-            return Reply::error("NOSESSION this session is not known; nothing was done now");
-        }
-        Ok(SessionAnswer::Stale) => {
-            return Reply::error(
-                "STALE this serial is older than what is remembered; nothing was done now",
-            );
-        }
-        Ok(SessionAnswer::NotKept) => {
-            return Reply::error("NOTKEPT it was done before; its reply was too long to be kept");
-        }
-        Ok(SessionAnswer::Malformed) | Err(_) => Ok(Outcome::Unreadable),
-    };
-    match outcome {
-        Ok(outcome) => outcome.reply(),
-        Err(error) => Reply::error(format!("ERR the outcome of the write {error}")),
     }
 }
 

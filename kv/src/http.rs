@@ -8,9 +8,10 @@
 //!
 //! The layer above is the program; beside it is [`crate::server`]. Reads only what the node says of
 //! itself without asking its threads, so it answers while the log hangs. Bounded: so many
-//! connections, so many bytes of headers, so long for them; a body is not read.
+//! connections, so many bytes of headers, so long for them; a body is not read. One connection too
+//! many ends the oldest: connections that are opened and do nothing cannot keep monitoring out.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -19,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::AbortHandle,
 };
 
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     server::{Server, Shared},
 };
 
-/// Connections at a time; further ones wait in the system's queue.
+/// Connections at a time.
 const CONNECTIONS_MAX: usize = 64;
 /// Bytes of a request's head.
 const HEAD_MAX: usize = 16 << 10;
@@ -49,38 +50,47 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Only what makes the listener useless for good.
 pub async fn run(server: &Server, listener: TcpListener, scrape: Scrape) -> io::Result<()> {
     let shared = server.shared();
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut upkeep = tokio::time::interval(UPKEEP);
+    // In the order in which they came.
+    let mut talks = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             _ = upkeep.tick() => {
                 scrape.upkeep();
                 continue;
             }
-            accepted = accept(&listener, &room) => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let Some((socket, permit)) = accepted? else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+            // The client went away already, or this process has too many files open: both pass.
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
         };
         let (shared, scrape) = (Arc::clone(&shared), scrape.clone());
-        tokio::spawn(async move {
+        make_room(&mut talks);
+        let talk = tokio::spawn(async move {
             let talk = converse(socket, shared, scrape);
             // An error on one connection concerns nobody else, and so does its end.
             let _ = tokio::time::timeout(CONNECTION_TIMEOUT, talk).await;
-            drop(permit);
         });
+        talks.push_back(talk.abort_handle());
     }
 }
 
-type Accepted = (TcpStream, tokio::sync::OwnedSemaphorePermit);
-
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<Option<Accepted>> {
-    let Ok(permit) = Arc::clone(room).acquire_owned().await else { return Ok(None) };
-    match listener.accept().await {
-        Ok((socket, _)) => Ok(Some((socket, permit))),
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(error),
-        Err(_) => Ok(None),
+/// Leaves room for one more connection.
+fn make_room(talks: &mut VecDeque<AbortHandle>) {
+    if talks.len() < CONNECTIONS_MAX {
+        return;
+    }
+    talks.retain(|talk| !talk.is_finished());
+    while talks.len() >= CONNECTIONS_MAX
+        && let Some(oldest) = talks.pop_front()
+    {
+        oldest.abort();
     }
 }
 

@@ -31,6 +31,7 @@ mod raft_info;
 pub mod render;
 pub mod replica;
 pub mod resp;
+mod room;
 pub mod server;
 mod session;
 pub mod slot;

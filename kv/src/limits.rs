@@ -25,10 +25,19 @@ pub const UNDER_WAY_BYTES_MAX: usize = 8 << 20;
 /// Writes of all connections that may be under way, in KiB, each rounded up, and a longer one alone:
 /// what the replica takes, so that connections wait for each other instead of being refused.
 pub const WRITES_KIB_MAX: u32 = 12 << 10;
-/// Bytes of encoded replies that wait for a client to read them; beyond it no more are encoded.
+/// Bytes of replies that wait for a client to read them; beyond it the connection is not read.
 pub const OUTPUT_MAX: usize = 1 << 20;
 /// Bytes of values in one reply; a request may name one large value many times.
 pub const REPLY_MAX: usize = 64 << 20;
+/// Bytes of all answers in one transaction: every node makes them, and keeps some at a time.
+pub const TRANSACTION_REPLY_MAX: usize = 16 << 20;
+/// Bytes that a connection may hold of the server's memory without a share of what all clients may.
+pub const CLIENT_FREE: usize = 64 << 10;
+/// Bytes that all clients may hold beyond that, if nobody says otherwise: requests that are not
+/// whole or not answered, and replies that are not read.
+pub const CLIENT_MEMORY: usize = 256 << 20;
+/// Longest reply to a write that may wait for its client without a share.
+pub const SMALL_REPLY_MAX: usize = 4 << 10;
 /// Longest entry of the log that a request becomes, in bytes: never longer than the request.
 pub const COMMAND_MAX: usize = REQUEST_MAX;
 /// Longest pattern of SCAN MATCH, in bytes.

@@ -12,6 +12,7 @@
 //! | `raft_server_term` | gauge | |
 //! | `raft_log_first_index`, `raft_log_last_index`, `raft_snapshot_index` | gauge | |
 //! | `kv_request_duration_seconds{kind="write"}`, `{kind="read"}` | histogram | |
+//! | `kv_client_memory_bytes` | gauge | |
 //! | `kv_clients`, `kv_keys` | gauge | `etcd_debugging_mvcc_keys_total` |
 //! | `kv_bytes` | gauge | `etcd_mvcc_db_total_size_in_use_in_bytes` |
 //! | `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` | gauge | the same |
@@ -133,6 +134,7 @@ impl Meters {
         gauge!("raft_log_last_index").set(status.last as f64);
         gauge!("raft_snapshot_index").set(status.snapshot as f64);
         gauge!("kv_clients").set(shared.connected() as f64);
+        gauge!("kv_client_memory_bytes").set(shared.room.used() as f64);
         gauge!("kv_keys").set(keys as f64);
         gauge!("kv_bytes").set(bytes as f64);
         if let Some(process) = Process::read() {
@@ -165,6 +167,7 @@ fn describe() {
         ("raft_log_last_index", "Last index of the log"),
         ("raft_snapshot_index", "Index of the newest snapshot, 0 without one"),
         ("kv_clients", "Clients that are connected"),
+        ("kv_client_memory_bytes", "Memory that long requests and replies of clients hold"),
         ("kv_keys", "Keys in the store"),
         ("kv_bytes", "Bytes of all keys and values"),
         ("process_cpu_seconds_total", "Processor time of this process, user and system"),

@@ -123,6 +123,8 @@ pub enum Refusal {
     Unknown,
     /// The command does not fit a log entry; nothing was done.
     TooLarge,
+    /// It was done, and there was no room for its reply.
+    NotKept,
     /// Too much is in flight; nothing was done.
     Busy,
     /// The node is stopping, or its log has failed; nothing was done.
@@ -202,6 +204,9 @@ impl Refusal {
                 Reply::error("TRYAGAIN leadership ended during this read; nothing was done")
             }
             (Self::TooLarge, _) => Reply::error("ERR the command does not fit a log entry"),
+            (Self::NotKept, _) => Reply::error(
+                "NOTKEPT it was done; its reply found no room among those that wait for clients",
+            ),
             (Self::Busy, _) => Reply::error("TRYAGAIN too much is in flight; nothing was done"),
             (Self::Stopped, _) => {
                 Reply::error("CLUSTERDOWN this node is stopping; nothing was done")

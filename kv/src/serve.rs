@@ -38,6 +38,9 @@ const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a node is asked whether it has failed.
 const FAILURE_LOOK: Duration = Duration::from_millis(200);
 
+/// Files and sockets that are not for clients: the log's, those between nodes, HTTP.
+const FILES_KEPT: usize = 256;
+
 /// Runs the node.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let settings = settings::gather(args.settings, args.config.as_deref(), std::env::vars_os())?;
@@ -70,8 +73,14 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     let replica = Arc::new(replica);
     let room = u32::try_from(settings.unsaved_bytes_max() >> 10).unwrap_or(u32::MAX);
-    let server = Server::new(id, replica, view, settings.peers, settings.clients_max);
-    let server = Arc::new(server.with_write_room(room));
+    let clients_max = open_files_permit(settings.clients_max);
+    if clients_max < settings.clients_max {
+        say(&format!(
+            "node {id}: only {clients_max} clients: no more files may be open (ulimit -n)"
+        ))?;
+    }
+    let server = Server::new(id, replica, view, settings.peers, clients_max);
+    let server = Arc::new(server.with_write_room(room).with_bounds(settings.bounds));
     let watched = Arc::clone(&server);
     runtime.spawn(async move { watched.watch_leader().await });
     if let Some(listener) = monitoring {
@@ -161,6 +170,15 @@ fn node_config(settings: &NodeSettings) -> Result<NodeConfig, Failure> {
         security,
         tracer: tracer(settings)?,
     })
+}
+
+/// As many clients as wanted, or as many as leave the log its files: with none to be had it could
+/// not go on in a new one, and the node would stop.
+fn open_files_permit(wanted: usize) -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    soft.map_or(wanted, |soft| wanted.min(soft.saturating_sub(FILES_KEPT).max(1)))
 }
 
 /// Where the other nodes connect.

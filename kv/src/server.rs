@@ -18,14 +18,41 @@ use tokio::{
 };
 
 use crate::{
-    connection, limits::WRITES_KIB_MAX, members::Members, meters::Meters, replica::Replica,
-    resp::Reply, store::View,
+    connection,
+    limits::{CLIENT_MEMORY, WRITES_KIB_MAX},
+    members::Members,
+    meters::Meters,
+    replica::Replica,
+    resp::Reply,
+    room::Room,
+    store::View,
 };
 
 /// Most clients that can be asked for.
 const CLIENTS_MAX: usize = 1 << 20;
 /// How often it is looked who leads.
 const LEADER_LOOK: Duration = Duration::from_millis(100);
+
+/// How long a client may be stuck, if nobody says otherwise.
+pub const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// What clients may make a node hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of requests and replies of all clients, beyond a little that each may have.
+    pub client_memory: usize,
+    /// How long a client may take nothing of what it is sent, or send no more of a long request.
+    pub stall_max: Duration,
+    /// Bytes of keys and values beyond which writes that may add to them are refused; `u64::MAX`
+    /// for no bound.
+    pub data_max: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { client_memory: CLIENT_MEMORY, stall_max: STALL_MAX, data_max: u64::MAX }
+    }
+}
 
 /// What all connections of a node share.
 pub(crate) struct Shared {
@@ -41,6 +68,12 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<Semaphore>,
     /// All of that room.
     pub(crate) gate_kib: u32,
+    /// What clients may hold of the memory.
+    pub(crate) room: Arc<Room>,
+    /// How long a client may take nothing of what it is sent, or send no more of a long request.
+    pub(crate) stall_max: Duration,
+    /// Bytes of keys and values beyond which nothing is added.
+    data_max: u64,
     pub(crate) meters: Meters,
     /// True from the moment the node begins to stop.
     stopping: watch::Sender<bool>,
@@ -61,6 +94,11 @@ impl Shared {
     /// Who belongs to the cluster now.
     pub(crate) fn members(&self) -> Members {
         self.replica.members(&self.known)
+    }
+
+    /// Whether the store is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.data_max < u64::MAX && self.view.read().bytes() >= self.data_max
     }
 
     /// Whether the node has begun to stop.
@@ -105,6 +143,9 @@ impl Server {
             clients,
             gate,
             gate_kib: WRITES_KIB_MAX,
+            room: Room::new(CLIENT_MEMORY),
+            stall_max: STALL_MAX,
+            data_max: u64::MAX,
             meters: Meters::new(),
             stopping: watch::Sender::new(false),
         };
@@ -118,6 +159,17 @@ impl Server {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.gate = Arc::new(Semaphore::new(kib as usize));
             shared.gate_kib = kib;
+        }
+        self
+    }
+
+    /// With other than the usual bounds. Only before anything is served.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.room = Room::new(bounds.client_memory);
+            shared.stall_max = bounds.stall_max;
+            shared.data_max = bounds.data_max;
         }
         self
     }

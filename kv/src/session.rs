@@ -41,7 +41,10 @@ impl Session {
     pub(crate) fn answer(&mut self, command: Local, shared: &Shared) -> Reply {
         match command {
             Local::Ping(None) => Reply::Simple(Bytes::from_static(b"PONG")),
-            Local::Ping(Some(text)) | Local::Echo(text) => Reply::Bulk(text),
+            // Copied: the text is a slice of a receive buffer, and the reply may wait for long.
+            Local::Ping(Some(text)) | Local::Echo(text) => {
+                Reply::Bulk(Bytes::copy_from_slice(&text))
+            }
             Local::Hello(arguments) => self.hello(&arguments, shared),
             Local::Info(sections) => Reply::Bulk(info::text(&sections, shared).into()),
             Local::Client(arguments) => self.client(&arguments),

@@ -17,6 +17,7 @@ use clap::{Args, Parser, value_parser};
 use hardlog_kv::{
     limits::{COMMAND_MAX, WRITES_KIB_MAX},
     members::Members,
+    server::Bounds,
 };
 
 /// What begins the names of environment variables.
@@ -56,6 +57,16 @@ pub(crate) struct Settings {
     /// Most clients at a time [default: 1024]
     #[arg(long)]
     max_clients: Option<usize>,
+    /// MiB that long requests and unread replies of all clients may hold together [default: 256]
+    #[arg(long, value_parser = value_parser!(u64).range(16..=1 << 20))]
+    client_memory: Option<u64>,
+    /// Seconds after which a client that takes nothing of what it is sent, or sends no more of a
+    /// long request, is disconnected [default: 60]
+    #[arg(long, value_parser = value_parser!(u64).range(1..=86_400))]
+    client_timeout: Option<u64>,
+    /// MiB of keys and values beyond which the leader refuses to add more [default: no bound]
+    #[arg(long, value_parser = value_parser!(u64).range(1..=1 << 30))]
+    max_data: Option<u64>,
     /// Take a snapshot after so many MiB of log [default: 64]
     #[arg(long, value_parser = value_parser!(u64).range(1..=1 << 20))]
     snapshot_every: Option<u64>,
@@ -101,7 +112,7 @@ pub(crate) struct Settings {
 }
 
 /// A node's settings, complete.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct NodeSettings {
     pub(crate) id: u64,
     pub(crate) dir: PathBuf,
@@ -113,6 +124,7 @@ pub(crate) struct NodeSettings {
     pub(crate) create: bool,
     pub(crate) join: bool,
     pub(crate) clients_max: usize,
+    pub(crate) bounds: Bounds,
     pub(crate) snapshot_every_bytes: u64,
     pub(crate) keep_behind: u64,
     pub(crate) segment_bytes: u64,
@@ -193,6 +205,9 @@ impl Settings {
             create: self.create.or(other.create),
             join: self.join.or(other.join),
             max_clients: self.max_clients.or(other.max_clients),
+            client_memory: self.client_memory.or(other.client_memory),
+            client_timeout: self.client_timeout.or(other.client_timeout),
+            max_data: self.max_data.or(other.max_data),
             snapshot_every: self.snapshot_every.or(other.snapshot_every),
             keep_behind: self.keep_behind.or(other.keep_behind),
             segment: self.segment.or(other.segment),
@@ -212,7 +227,15 @@ impl Settings {
         let id = self.id.ok_or_else(|| missing("id"))?;
         let peers = self.peers.ok_or_else(|| missing("peers"))?;
         let member = peers.get(id).ok_or_else(|| format!("peers does not name node {id}"))?;
+        let usual = Bounds::default();
+        let bytes = |mib: u64| usize::try_from(mib << 20).unwrap_or(usize::MAX);
+        let bounds = Bounds {
+            client_memory: self.client_memory.map_or(usual.client_memory, bytes),
+            stall_max: self.client_timeout.map_or(usual.stall_max, Duration::from_secs),
+            data_max: self.max_data.map_or(usual.data_max, |mib| mib << 20),
+        };
         let settings = NodeSettings {
+            bounds,
             id,
             dir: self.dir.ok_or_else(|| missing("dir"))?,
             listen: self.listen.unwrap_or(member.client()),

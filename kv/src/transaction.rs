@@ -6,13 +6,19 @@
 //!
 //! As in Redis a command that is refused while gathering spoils the whole, and EXEC then does
 //! nothing; one that fails when it is carried out (INCR of a text) fails alone.
+//!
+//! WATCH before it: what the watched keys held is part of the entry, and the entry does nothing if
+//! one of them holds something else when it is applied. So nothing has to be remembered of keys, by
+//! any node; a key that was changed and changed back counts as unchanged, which is as good.
+
+use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
     command::Command,
     limits::{COMMAND_MAX, STEPS_MAX},
-    op::{self, EXEC_HEADER_LEN, Step},
+    op::{self, EXEC_HEADER_LEN, Step, When},
     resp::Reply,
 };
 
@@ -55,8 +61,13 @@ impl Transaction {
         self.steps = BytesMut::new();
     }
 
+    /// Bytes that it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.steps.len()
+    }
+
     /// The entry to propose and the slot of its first key, or the reply if there is none.
-    pub(crate) fn finish(self) -> Result<(Bytes, u16), Reply> {
+    pub(crate) fn finish(self, watched: Watched) -> Result<(Bytes, u16), Reply> {
         if self.spoilt {
             return Err(Reply::error(
                 "EXECABORT Transaction discarded because of previous errors.",
@@ -65,8 +76,12 @@ impl Transaction {
         if self.count == 0 {
             return Err(Reply::Array(Vec::new()));
         }
-        let mut entry = BytesMut::with_capacity(EXEC_HEADER_LEN + self.steps.len());
-        op::put_exec(&mut entry, self.count);
+        let len = EXEC_HEADER_LEN + watched.bytes + self.steps.len();
+        if len > COMMAND_MAX {
+            return Err(Reply::error("ERR transaction and watched values longer than 16 MiB"));
+        }
+        let mut entry = BytesMut::with_capacity(len);
+        op::put_exec(&mut entry, &watched.conditions(), self.count);
         entry.extend_from_slice(&self.steps);
         Ok((entry.freeze(), self.slot.unwrap_or(0)))
     }
@@ -74,5 +89,34 @@ impl Transaction {
     fn spoil(&mut self, why: &str) -> Reply {
         self.refused();
         Reply::error(why)
+    }
+}
+
+/// What WATCH found.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    found: BTreeMap<Bytes, Option<Bytes>>,
+    bytes: usize,
+}
+
+impl Watched {
+    /// Remembers what a key holds; what it held when it was watched first counts.
+    pub(crate) fn add(&mut self, key: Bytes, value: Option<Bytes>) {
+        const EACH: usize = 9;
+        let bytes = EACH + key.len() + value.as_ref().map_or(0, Bytes::len);
+        if let std::collections::btree_map::Entry::Vacant(place) = self.found.entry(key) {
+            place.insert(value);
+            self.bytes += bytes;
+        }
+    }
+
+    /// Bytes that it holds, and adds to an entry at most.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes
+    }
+
+    fn conditions(self) -> Vec<(Bytes, When)> {
+        let when = |value: Option<Bytes>| value.map_or(When::Missing, When::Equal);
+        self.found.into_iter().map(|(key, value)| (key, when(value))).collect()
     }
 }

@@ -33,6 +33,9 @@ use crate::{
 
 /// Bytes of entries that are read and applied at once.
 const ROUND_BYTES: u64 = 1 << 20;
+/// Entries that are applied at once: the replies to all of them are in memory together, and a small
+/// command may have a large one.
+const ROUND_COMMANDS: usize = 16;
 
 pub(crate) struct Applier<S> {
     pub(crate) machine: S,
@@ -118,7 +121,9 @@ impl<S: StateMachine> Applier<S> {
                 Err(error) => return Err(Error::Log(error)),
             };
             let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
-            self.apply_round(&entries, &mut waiting)?;
+            for some in entries.chunks(ROUND_COMMANDS) {
+                self.apply_round(some, &mut waiting)?;
+            }
             next = last.index + 1;
             self.snapshot_if_due(last);
         }

@@ -9,12 +9,14 @@
 //!                                     2 DEL    count u32, count × string
 //!                                     3 INCR   string
 //!                                     4 MSET   count u32, count × (string key, string value)
-//!                                     5 SET if string key, string value, answer u8,
-//!                                              when u8: 0 always · 1 missing · 2 present · 3 equal, string
+//!                                     5 SET if string key, string value, answer u8, when
 //!                                     6 APPEND string key, string value
 //!                                     7 ADD    string key, i64
 //!                                     8 GETDEL string
-//!                                     9 EXEC   count u32, count × (op, but no EXEC; or query)
+//!                                     9 EXEC   steps
+//!                                    10 EXEC if count u32, count × (string key, when), steps
+//! steps    count u32, count × (op, but no EXEC; or query)
+//! when     u8: 0 always · 1 missing · 2 present · 3 equal, string
 //! answer   0 OK or nothing · 1 the old value · 2 one or zero
 //! string   length u32, bytes
 //! ```
@@ -93,6 +95,13 @@ pub enum Op {
         /// In this order.
         steps: Vec<Step>,
     },
+    /// The same if all conditions hold, else nothing.
+    ExecIf {
+        /// Keys that were watched, and how each was found.
+        conditions: Vec<(Bytes, When)>,
+        /// In this order.
+        steps: Vec<Step>,
+    },
 }
 
 /// Under which condition a key gets its value.
@@ -137,9 +146,10 @@ const APPEND: u8 = 6;
 const ADD: u8 = 7;
 const GET_DEL: u8 = 8;
 const EXEC: u8 = 9;
+const EXEC_IF: u8 = 10;
 
-/// Bytes that an entry of a transaction begins with, before its steps.
-pub const EXEC_HEADER_LEN: usize = 5;
+/// Bytes that an entry of a transaction begins with, before its steps, besides its conditions.
+pub const EXEC_HEADER_LEN: usize = 9;
 
 impl Op {
     /// The op as bytes of a log entry.
@@ -186,7 +196,11 @@ impl Op {
                 put_string(out, key);
             }
             Self::Exec { steps } => {
-                put_exec(out, steps.len());
+                put_exec(out, &[], steps.len());
+                steps.iter().for_each(|step| step.put(out));
+            }
+            Self::ExecIf { conditions, steps } => {
+                put_exec(out, conditions, steps.len());
                 steps.iter().for_each(|step| step.put(out));
             }
         }
@@ -200,6 +214,15 @@ impl Op {
         let kind = take_u8(&mut from)?;
         let op = match kind {
             EXEC => Self::Exec { steps: take_list(&mut from, STEPS_MAX, Step::take)? },
+            EXEC_IF => {
+                let condition = |from: &mut Bytes| Ok((take_key(from)?, When::take(from)?));
+                let conditions = take_list(&mut from, ELEMENTS_MAX, condition)?;
+                if conditions.is_empty() {
+                    return Err(DecodeError("no condition"));
+                }
+                let steps = take_list(&mut from, STEPS_MAX, Step::take)?;
+                Self::ExecIf { conditions, steps }
+            }
             _ => Self::take(kind, &mut from)?,
         };
         wire::ended(&from, op)
@@ -250,6 +273,11 @@ impl Op {
                 let mut out = BytesMut::new();
                 steps.iter().for_each(|step| step.put(&mut out));
                 4 + out.len()
+            }
+            Self::ExecIf { .. } => {
+                let mut out = BytesMut::new();
+                self.put(&mut out);
+                out.len() - 1
             }
         }
     }
@@ -320,9 +348,21 @@ impl Answer {
     }
 }
 
-/// Appends the beginning of a transaction's entry; `count` steps follow.
-pub fn put_exec(out: &mut BytesMut, count: usize) {
-    out.put_u8(EXEC);
+/// The beginning of a transaction's entry; its steps follow.
+///
+/// # Panics
+/// With more conditions or steps than a request has bytes.
+pub fn put_exec(out: &mut BytesMut, conditions: &[(Bytes, When)], count: usize) {
+    if conditions.is_empty() {
+        out.put_u8(EXEC);
+    } else {
+        out.put_u8(EXEC_IF);
+        put_len(out, conditions.len());
+        for (key, when) in conditions {
+            put_string(out, key);
+            when.put(out);
+        }
+    }
     put_len(out, count);
 }
 

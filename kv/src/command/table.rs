@@ -34,7 +34,7 @@ const QUICK: &str = "readonly fast";
 const WRITE: &str = "write denyoom";
 
 /// In the order of their names.
-pub(crate) const COMMANDS: [Entry; 36] = [
+pub(crate) const COMMANDS: [Entry; 38] = [
     entry("APPEND", 3, WRITE, ONE),
     entry("CAS", 4, WRITE, ONE),
     entry("CLIENT", -2, "noscript", NONE),
@@ -71,6 +71,8 @@ pub(crate) const COMMANDS: [Entry; 36] = [
     entry("SETNX", 3, WRITE, ONE),
     entry("STRLEN", 2, QUICK, ONE),
     entry("TYPE", 2, QUICK, ONE),
+    entry("UNWATCH", 1, "noscript fast", NONE),
+    entry("WATCH", -2, "noscript fast", ALL),
 ];
 
 /// The command of a name in capitals.

@@ -62,6 +62,22 @@ impl Reply {
         Self::Bulk(text.into().into())
     }
 
+    /// Bytes that it takes while it waits, about, and no less than its encoded length.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const EACH: usize = 64;
+        EACH + match self {
+            Self::Simple(text) | Self::Error(text) | Self::Bulk(text) | Self::Scalar(text) => {
+                text.len()
+            }
+            Self::Integer(_) | Self::Null => 0,
+            Self::Array(items) => items.iter().map(Self::weight).sum(),
+            Self::Map(pairs) => {
+                pairs.iter().map(|(name, value)| name.weight() + value.weight()).sum()
+            }
+        }
+    }
+
     /// Appends the reply to `out`.
     pub fn encode(&self, protocol: Protocol, out: &mut BytesMut) {
         match self {

@@ -65,6 +65,12 @@ impl Decoder {
         whole.saturating_sub(buffered).clamp(16 << 10, 1 << 20)
     }
 
+    /// Bytes that it keeps beside the buffer.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.arguments.len() * size_of::<Range<usize>>()
+    }
+
     fn array_header(&mut self, buffer: &BytesMut) -> Result<bool, ProtocolError> {
         let Some(line) = self.line(buffer, "too big mbulk count string")? else {
             return Ok(false);

@@ -15,6 +15,10 @@ struct Running {
 }
 
 fn start(clients_max: usize) -> Running {
+    start_within(clients_max, Bounds::default())
+}
+
+fn start_within(clients_max: usize, bounds: Bounds) -> Running {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -22,7 +26,7 @@ fn start(clients_max: usize) -> Running {
     let replica = Arc::new(Alone::default());
     let view = replica.view();
     let members = format!("1={address}@1").parse().unwrap();
-    let server = Server::new(1, replica, view, members, clients_max);
+    let server = Server::new(1, replica, view, members, clients_max).with_bounds(bounds);
     runtime.spawn(async move { server.run(listener).await });
     Running { _runtime: runtime, address }
 }
@@ -83,4 +87,33 @@ fn a_client_beyond_the_limit_is_told_and_one_that_leaves_makes_room() {
         (Reply::read(&mut BufReader::new(socket)).ok()? == pong).then_some(())
     });
     assert!(again.is_some());
+}
+
+#[test]
+fn a_client_that_does_not_move_is_let_go_and_one_that_is_idle_is_not() {
+    let stall_max = Duration::from_millis(400);
+    let running = start_within(10, Bounds { stall_max, ..Bounds::default() });
+    let mut idle = connect(&running);
+    idle.write_all(b"PING\r\n").unwrap();
+    let mut deaf = connect(&running);
+    let value = "v".repeat(1 << 20);
+    deaf.write_all(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n{value}\r\n").as_bytes())
+        .unwrap();
+    deaf.write_all("GET k\r\n".repeat(64).as_bytes()).unwrap();
+    let mut slow = connect(&running);
+    slow.write_all(
+        format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n{}", &value[..9999]).as_bytes(),
+    )
+    .unwrap();
+    // It never gets what it did not send; the other gets less than it asked for.
+    assert!(!matches!(slow.read(&mut [0]), Ok(1..)), "it was answered");
+    std::thread::sleep(stall_max);
+    let mut rest = Vec::new();
+    let _ = deaf.read_to_end(&mut rest);
+    assert!(rest.len() < 60 << 20, "{}", rest.len());
+    let mut from = BufReader::new(idle.try_clone().unwrap());
+    idle.write_all(b"PING\r\n").unwrap();
+    for _ in 0..2 {
+        assert_eq!(Reply::read(&mut from).unwrap(), Reply::Simple("PONG".into()));
+    }
 }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Keyspace;
 use crate::{
-    limits::{REPLY_MAX, VALUE_MAX},
+    limits::{TRANSACTION_REPLY_MAX, VALUE_MAX},
     op::{Answer, Op, Step, When},
     outcome::Outcome,
 };
@@ -41,12 +41,7 @@ pub(super) fn apply(keyspace: &mut Keyspace, op: Op) -> Outcome {
         },
         Op::SetIf { key, value, when, answer } => {
             let old = keyspace.get(&key);
-            let holds = match when {
-                When::Always => true,
-                When::Missing => old.is_none(),
-                When::Present => old.is_some(),
-                When::Equal(expected) => old.as_ref() == Some(&expected),
-            };
+            let holds = holds(old.as_ref(), &when);
             if holds {
                 keyspace.insert(&key, &value);
             }
@@ -58,12 +53,25 @@ pub(super) fn apply(keyspace: &mut Keyspace, op: Op) -> Outcome {
             }
         }
         Op::Exec { steps } => exec(keyspace, steps),
+        Op::ExecIf { conditions, steps } => {
+            let hold = conditions.iter().all(|(key, when)| holds(keyspace.get(key).as_ref(), when));
+            if hold { exec(keyspace, steps) } else { Outcome::Nothing }
+        }
+    }
+}
+
+fn holds(value: Option<&Bytes>, when: &When) -> bool {
+    match when {
+        When::Always => true,
+        When::Missing => value.is_none(),
+        When::Present => value.is_some(),
+        When::Equal(expected) => value == Some(expected),
     }
 }
 
 /// The steps in order. An answer that would make the reply too long is left out, not its effect.
 fn exec(keyspace: &mut Keyspace, steps: Vec<Step>) -> Outcome {
-    let mut room = REPLY_MAX;
+    let mut room = TRANSACTION_REPLY_MAX;
     let mut outcomes = Vec::with_capacity(steps.len());
     for step in steps {
         let outcome = match step {

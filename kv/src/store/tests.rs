@@ -2,7 +2,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    limits::{REPLY_MAX, VALUE_MAX},
+    limits::{TRANSACTION_REPLY_MAX, VALUE_MAX},
     op::{Answer, Step, When},
     query::Query,
 };
@@ -162,7 +162,7 @@ fn the_reply_of_a_transaction_is_bounded_and_what_it_did_is_not_undone() {
     let mut store = Store::new();
     let key = || Bytes::from("k");
     one(&mut store, Op::Set { key: key(), value: vec![0; VALUE_MAX].into() });
-    let mut steps = vec![Step::Ask(Query::Get(key())); REPLY_MAX / VALUE_MAX + 1];
+    let mut steps = vec![Step::Ask(Query::Get(key())); TRANSACTION_REPLY_MAX / VALUE_MAX + 1];
     steps.push(Step::Do(Op::Set { key: key(), value: "v".into() }));
     let Outcome::List(outcomes) = one(&mut store, Op::Exec { steps }) else { panic!("no list") };
     let refused = outcomes.iter().filter(|outcome| **outcome == Outcome::ReplyTooLong).count();

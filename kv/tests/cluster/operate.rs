@@ -3,38 +3,17 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     process::Command,
     time::{Duration, Instant},
 };
 
 use hardlog_kv::{client::Connection, resp::Reply};
 
-use crate::harness::{PATIENCE, PROGRAM, TestCluster, info, until, write_surely};
-
-fn http_address(cluster: &TestCluster, id: u64) -> SocketAddr {
-    cluster.nodes.http_address(id).unwrap()
-}
-
-/// Code and body of a request.
-fn get(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
-    let mut socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut text = String::new();
-    socket.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
-/// The value of a metric, labels included in its name.
-fn metric(address: SocketAddr, name: &str) -> Option<f64> {
-    let (code, text) = get(address, "GET", "/metrics");
-    assert_eq!(code, 200);
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.map(|value| value.parse().unwrap())
-}
+use crate::{
+    harness::{PATIENCE, PROGRAM, TestCluster, info, until, write_surely},
+    monitor::{get, http_address, metric},
+};
 
 #[test]
 fn http_says_how_a_node_stands() {
@@ -77,31 +56,6 @@ fn http_says_how_a_node_stands() {
         cluster.nodes.kill(id).unwrap();
     }
     until("an ill node", || (get(http, "GET", "/healthz").0 == 503).then_some(()));
-}
-
-#[test]
-fn a_pipeline_of_a_thousand_writes_costs_few_syncs() {
-    let cluster = TestCluster::start();
-    let leader = cluster.leader();
-    let http = http_address(&cluster, leader);
-    let syncs = || metric(http, "raft_wal_fsync_duration_seconds_count").unwrap();
-    let mut socket = TcpStream::connect(cluster.address(leader)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let value = "v".repeat(256);
-    let pipeline: String = (0..1000).map(|n| format!("SET key-{n} {value}\r\n")).collect();
-    let before = syncs();
-    socket.write_all(pipeline.as_bytes()).unwrap();
-    let mut replies = vec![0; 5000];
-    socket.read_exact(&mut replies).unwrap();
-    let spent = syncs() - before;
-    assert_eq!(replies, b"+OK\r\n".repeat(1000));
-    println!("{spent} syncs for 1000 writes of one pipeline");
-    assert!((1.0..=40.0).contains(&spent), "{spent} syncs");
-}
-
-/// What a node says of its health.
-pub(crate) fn healthz(cluster: &TestCluster, id: u64) -> (u16, String) {
-    get(http_address(cluster, id), "GET", "/healthz")
 }
 
 #[test]

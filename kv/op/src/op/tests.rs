@@ -53,7 +53,9 @@ fn op() -> impl Strategy<Value = Op> {
     let step = prop_oneof![simple().prop_map(Step::Do), query().prop_map(Step::Ask)];
     prop_oneof![
         4 => simple(),
-        1 => vec(step, 0..5).prop_map(|steps| Op::Exec { steps }),
+        1 => vec(step.clone(), 0..5).prop_map(|steps| Op::Exec { steps }),
+        1 => (vec((bytes(), when()), 1..4), vec(step, 0..5))
+            .prop_map(|(conditions, steps)| Op::ExecIf { conditions, steps }),
     ]
 }
 
@@ -83,7 +85,7 @@ proptest! {
 
 #[test]
 fn a_length_beyond_the_limit_is_refused_before_it_is_believed() {
-    for kind in [DEL, MSET, EXEC] {
+    for kind in [DEL, MSET, EXEC, EXEC_IF] {
         let mut huge = vec![kind];
         huge.extend(u32::MAX.to_le_bytes());
         assert_eq!(Op::decode(huge.into()), Err(DecodeError("too many elements")));
@@ -98,8 +100,8 @@ fn a_length_beyond_the_limit_is_refused_before_it_is_believed() {
 #[test]
 fn a_transaction_in_a_transaction_is_refused() {
     let mut nested = BytesMut::new();
-    put_exec(&mut nested, 1);
-    put_exec(&mut nested, 0);
+    put_exec(&mut nested, &[], 1);
+    put_exec(&mut nested, &[], 0);
     assert_eq!(Op::decode(nested.freeze()), Err(DecodeError("unknown kind")));
 }
 
@@ -122,4 +124,7 @@ fn the_bytes_of_an_entry_do_not_change() {
         steps: vec![Step::Do(Op::GetDel { key: "k".into() }), Step::Ask(Query::Get("k".into()))],
     };
     assert_eq!(&bytes(op)[..], b"\x09\x02\0\0\0\x08\x01\0\0\0k\x20\x01\0\0\0k");
+    let (conditions, steps) = (vec![("k".into(), When::Missing)], Vec::new());
+    let op = Op::ExecIf { conditions, steps };
+    assert_eq!(&bytes(op)[..], b"\x0a\x01\0\0\0\x01\0\0\0k\x01\0\0\0\0");
 }

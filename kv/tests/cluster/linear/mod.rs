@@ -195,12 +195,12 @@ fn a_leader_cut_off_from_the_others_answers_no_read_until_it_is_back() {
     let mut client = hardlog_kv::client::Client::new(others, crate::harness::PATIENCE);
     assert_eq!(client.call(&["SET", "foo", "2"]).unwrap(), Reply::OK);
     let ill = until("an ill node", || {
-        let (code, why) = crate::operate::healthz(&cluster, leader);
+        let (code, why) = crate::monitor::healthz(&cluster, leader);
         (code == 503).then_some(why)
     });
     assert!(ill.contains("no leader is known"), "{ill}");
     proxy.heal();
     cluster.settle();
     assert_eq!(cluster.client().call(&["GET", "foo"]).unwrap(), Reply::text("2"));
-    assert_eq!(crate::operate::healthz(&cluster, leader).0, 200);
+    assert_eq!(crate::monitor::healthz(&cluster, leader).0, 200);
 }
