@@ -110,19 +110,52 @@ fn a_node_without_the_committed_entry_is_not_elected() {
     assert_eq!(net.core(1).term(), 2, "but its term is adopted");
 }
 
+/// Of eliben/raft by this name: a candidate that hears a leader of its own term steps down and
+/// remembers whom it voted for.
 #[test]
-fn higher_term_resets_the_vote_and_the_same_term_keeps_it() {
+fn become_follower_same_term_preserves_voted_for() {
     let mut net = Net::new(3, classic(), 1);
     net.core(1).campaign();
     net.collect(1);
     net.sync(1, 1);
-    net.wire.clear();
-    // Steps down to a leader of its own term: the vote stays.
     net.core(1).step(says(2, 1, 1, Body::Heartbeat { commit: 0, round: 0 }));
     assert_eq!(net.core(1).role(), RoleName::Follower);
-    assert_eq!(net.core(1).hard_state().vote, Some(1));
-    net.core(1).step(says(3, 1, 2, Body::Heartbeat { commit: 0, round: 0 }));
-    assert_eq!(net.core(1).hard_state(), HardState { term: 2, vote: None, commit: 0 });
+    assert_eq!(net.core(1).hard_state(), HardState { term: 1, vote: Some(1), commit: 0 });
+}
+
+/// Of eliben/raft by this name: in a newer term a node is free again, whoever tells it of the term.
+#[test]
+fn higher_term_resets_voted_for() {
+    let last = EntryId::default();
+    for body in [
+        Body::Heartbeat { commit: 0, round: 0 },
+        Body::VoteReply { granted: false },
+        Body::Append { prev: last, entries: Vec::new(), commit: 0 },
+    ] {
+        let mut net = Net::new(3, classic(), 1);
+        net.core(1).campaign();
+        net.collect(1);
+        net.sync(1, 1);
+        net.core(1).step(says(3, 1, 2, body));
+        assert_eq!(net.core(1).hard_state(), HardState { term: 2, vote: None, commit: 0 });
+        net.core(1).step(says(2, 1, 3, Body::Vote { last, transfer: false }));
+        assert_eq!(net.core(1).hard_state().vote, Some(2), "and votes in the next");
+    }
+}
+
+/// Of eliben/raft by this name: who voted is asked directly by another candidate of the same term.
+#[test]
+fn same_term_double_vote_prevented() {
+    let mut net = Net::new(5, classic(), 1);
+    let ask = |from| says(from, 3, 7, Body::Vote { last: EntryId::default(), transfer: false });
+    for (candidate, granted) in [(1, true), (2, false), (4, false), (1, true), (5, false)] {
+        net.core(3).step(ask(candidate));
+        net.collect(3);
+        let count = net.node(3).unsynced.len();
+        net.sync(3, count);
+        assert_eq!(net.wire.pop(), Some(says(3, candidate, 7, Body::VoteReply { granted })));
+        assert_eq!(net.core(3).hard_state().vote, Some(1));
+    }
 }
 
 #[test]

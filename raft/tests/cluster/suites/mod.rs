@@ -15,3 +15,4 @@ mod mit_2d;
 mod raft_consensus;
 mod real;
 mod simulated;
+mod table;

@@ -35,7 +35,7 @@ struct Mix {
 
 const BASIC: Mix = Mix {
     clients: 1,
-    servers: 12,
+    servers: 5,
     unreliable: false,
     crash: false,
     partitions: false,
@@ -356,7 +356,7 @@ fn without_sessions_the_mixes_do_not_pass() {
     let config = Config::classic();
     let is_right = |seed| {
         let config = config.clone();
-        let terms = Terms { servers: 12, config, compaction: NO_SNAPSHOTS, sessions: false };
+        let terms = Terms { servers: 5, config, compaction: NO_SNAPSHOTS, sessions: false };
         let mut c = Shop::open(terms, seed);
         play(&mut c, Mix { random_keys: true, ..UNRELIABLE });
         is_linearizable(&c.history)

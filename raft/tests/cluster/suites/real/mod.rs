@@ -16,6 +16,7 @@
 mod net;
 mod processes;
 mod server;
+mod service;
 
 use std::{
     any::Any,
@@ -88,6 +89,11 @@ const TESTS: [Test; 16] = [
     mit("Persist3", 3, mit_2c::persist_3),
     mit("BasicAgree", 3, mit_2b::basic_agree),
 ];
+
+/// The names of the tests that run in real time.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TESTS.iter().map(|test| test.name)
+}
 
 /// How a test ended.
 struct Outcome {
