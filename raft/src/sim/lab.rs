@@ -22,6 +22,7 @@ use self::journal::{Journal, Shelf};
 use super::{
     lock,
     network::{Traffic, Weather, chance},
+    play::files,
     stage::{Make, Setting, Stage},
     watch::End,
 };
@@ -394,6 +395,12 @@ impl Lab {
     #[must_use]
     pub fn everything(&self) -> Applied {
         lock(&self.everywhere).clone()
+    }
+
+    /// The files of each server's disk, as readers would see them.
+    #[must_use]
+    pub fn disks(&self) -> BTreeMap<NodeId, Vec<(String, Vec<u8>)>> {
+        files(&self.stage)
     }
 
     /// Bytes of log, term and vote that the server would have to keep: logical ones, not of files.

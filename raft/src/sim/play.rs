@@ -348,7 +348,7 @@ impl Play {
 }
 
 /// All files of all disks, as readers see them.
-fn files(stage: &Stage) -> BTreeMap<NodeId, Vec<(String, Vec<u8>)>> {
+pub(super) fn files(stage: &Stage) -> BTreeMap<NodeId, Vec<(String, Vec<u8>)>> {
     let mut disks = BTreeMap::new();
     for (id, seat) in &stage.seats {
         let mut files = Vec::new();

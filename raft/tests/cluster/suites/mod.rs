@@ -14,5 +14,6 @@ mod mit_2c;
 mod mit_2d;
 mod raft_consensus;
 mod real;
+mod seeds;
 mod simulated;
 mod table;

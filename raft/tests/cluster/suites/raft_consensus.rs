@@ -3,6 +3,7 @@
 
 use super::{
     harness::{Servers, Term, command, committed, reachable, servers},
+    seeds::are_as_named,
     simulated::quick,
 };
 
@@ -335,5 +336,9 @@ fn test_election_follower_disconnect_reconnect_after_long() {
         let wins = election_follower_disconnect_reconnect_after_long(c);
         won.set(won.get() + usize::from(wins));
     });
-    assert!((1..20).contains(&won.get()), "the one that was away won {} of 20", won.get());
+    assert!(
+        !are_as_named() || (1..20).contains(&won.get()),
+        "the one that was away won {} of 20",
+        won.get()
+    );
 }

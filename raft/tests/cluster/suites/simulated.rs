@@ -1,18 +1,15 @@
 //! [`Servers`] in virtual time: one lab for each seed.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    path::Path,
-};
-
 use bytes::Bytes;
 use hardlog_raft::{
     Config,
     sim::lab::{Compaction, Lab, Seed},
-    trace::{Header, Tracer, What},
 };
 
-use super::harness::{Disks, Index, Servers, Term};
+use super::{
+    harness::{Disks, Index, Servers, Term},
+    seeds::each_seed,
+};
 
 impl Servers for Lab {
     fn size(&self) -> usize {
@@ -172,29 +169,6 @@ fn run(
     (config, compaction): (Config, Compaction),
     body: impl Fn(&mut Lab),
 ) {
-    for seed in 0..seeds {
-        eprintln!("seed {seed}");
-        let once = |seed: Seed| body(&mut Lab::new(size, config.clone(), compaction, seed));
-        let run = catch_unwind(AssertUnwindSafe(|| once(seed.into())));
-        if let Err(panic) = run {
-            tell_failure(size, seed, once);
-            resume_unwind(panic);
-        }
-    }
-}
-
-/// Runs a seed that failed once more, which fails the same way, and keeps its trace for tools.
-fn tell_failure(size: usize, number: u64, once: impl Fn(Seed)) {
-    let nodes = (1..=size as u64).collect();
-    let (tracer, recording) = Tracer::to_memory(&Header::of_run("suite", number, nodes));
-    let name = std::thread::current().name().unwrap_or("suite").replace("::", "-");
-    tracer.note(0, || What::mark("test", name.clone()));
-    let again = || once(Seed { number, tracer: tracer.clone() });
-    let failed = catch_unwind(AssertUnwindSafe(again)).is_err();
-    tracer.note(0, || What::mark(if failed { "fail" } else { "pass" }, name.clone()));
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{number}.ndjson"));
-    match std::fs::write(&path, recording.bytes()) {
-        Ok(()) => eprintln!("its trace: {}", path.display()),
-        Err(error) => eprintln!("{}: {error}", path.display()),
-    }
+    let make = |seed: Seed| Lab::new(size, config.clone(), compaction, seed);
+    each_seed(seeds, make, body);
 }

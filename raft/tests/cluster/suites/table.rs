@@ -71,7 +71,7 @@ fn complaints(rows: &[Row<'_>], here: &BTreeSet<String>, real: &BTreeSet<&str>) 
         if in_real_time == row.real_time.is_empty() {
             found.push(format!("{}: in real time {:?}", row.name, row.real_time));
         }
-        if row.virtual_time.is_empty() == !row.place.starts_with("real::") {
+        if row.virtual_time.is_empty() != row.place.starts_with("real::") {
             found.push(format!("{}: in virtual time {:?}", row.name, row.virtual_time));
         }
         if row.passes != "yes" {

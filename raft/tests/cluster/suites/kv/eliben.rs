@@ -1,11 +1,16 @@
 //! The system tests of eliben/raft, parts 4 and 5: clients that look for their leader, and repeat
 //! themselves when they hear nothing.
 
+use hardlog_raft::sim::lab::Seed;
+
 use super::{
     shop::{Shop, Terms},
     store::{append, cas, get, put},
 };
-use crate::suites::simulated::{NO_SNAPSHOTS, quick_config};
+use crate::suites::{
+    seeds::each_seed,
+    simulated::{NO_SNAPSHOTS, quick_config},
+};
 
 fn check_get(c: &mut Shop, clerk: usize, key: &str, value: &str) {
     assert_eq!(c.call(clerk, get(key)).reply.previous.as_deref(), Some(value), "{key}");
@@ -256,16 +261,13 @@ fn append_linearizable_after_crash(c: &mut Shop) {
     check_get(c, clerk, "foo", "barmira");
 }
 
-fn shop(servers: usize, sessions: bool, seed: u64) -> Shop {
+fn shop(servers: usize, sessions: bool, seed: impl Into<Seed>) -> Shop {
     let (config, compaction) = (quick_config(), NO_SNAPSHOTS);
     Shop::open(Terms { servers, config, compaction, sessions }, seed)
 }
 
 fn run(servers: usize, body: impl Fn(&mut Shop)) {
-    for seed in 0..30 {
-        eprintln!("seed {seed}");
-        body(&mut shop(servers, true, seed));
-    }
+    each_seed(30, |seed| shop(servers, true, seed), body);
 }
 
 /// Part 4, which has no sessions: the same scene, and the append is there twice. So the tests above

@@ -10,11 +10,12 @@ use std::{
 use bytes::Bytes;
 use hardlog_raft::{
     Command, Config, FrozenSnapshot, ProposeError, StateMachine,
-    sim::lab::{Compaction, Lab},
+    sim::lab::{Compaction, Lab, Seed},
 };
 
 use crate::suites::{
     harness::{ELECTION, check_one_leader, servers},
+    seeds::{Simulated, each_seed},
     simulated::NO_SNAPSHOTS,
 };
 
@@ -81,8 +82,14 @@ struct Rsm {
     counters: Counters,
 }
 
+impl Simulated for Rsm {
+    fn lab(&self) -> &Lab {
+        &self.lab
+    }
+}
+
 impl Rsm {
-    fn new(compaction: Compaction, seed: u64) -> Self {
+    fn new(compaction: Compaction, seed: Seed) -> Self {
         let counters = Counters::default();
         let all = Arc::clone(&counters);
         let make = Box::new(move |id| {
@@ -252,10 +259,7 @@ fn snapshot(c: &mut Rsm) {
 }
 
 fn run(compaction: Compaction, body: impl Fn(&mut Rsm)) {
-    for seed in 0..30 {
-        eprintln!("seed {seed}");
-        body(&mut Rsm::new(compaction, seed));
-    }
+    each_seed(30, |seed| Rsm::new(compaction, seed), body);
 }
 
 #[test]

@@ -18,10 +18,11 @@ use bytes::Bytes;
 use hardlog_raft::{
     Config, ProposeError, StateMachine,
     sessions::{Answer, Limits, Request, Sessions},
-    sim::lab::{Compaction, Lab},
+    sim::lab::{Compaction, Lab, Seed},
 };
 
 use super::store::{Command, Reply, Store};
+use crate::suites::seeds::Simulated;
 
 /// Milliseconds after which a clerk asks another server.
 const PATIENCE: u64 = 300;
@@ -96,8 +97,14 @@ pub(super) struct Shop {
     pub(super) history: Vec<Done>,
 }
 
+impl Simulated for Shop {
+    fn lab(&self) -> &Lab {
+        &self.lab
+    }
+}
+
 impl Shop {
-    pub(super) fn open(terms: Terms, seed: u64) -> Self {
+    pub(super) fn open(terms: Terms, seed: impl Into<Seed>) -> Self {
         let Terms { servers, config, compaction, sessions } = terms;
         let make = Box::new(move |_| match sessions {
             true => Box::new(Sessions::new(Store::default(), Limits::default())),

@@ -30,8 +30,8 @@ use hardlog_raft::{
 
 /// Bytes of a hello; at 16 who says it, at 24 to whom.
 const HELLO_LEN: usize = 62;
-/// Bytes before each message: length and checksum.
-const HEAD_LEN: usize = 8;
+/// Bytes before each message: length, checksum and number.
+const HEAD_LEN: usize = 16;
 const MESSAGE_MAX: u64 = 64 << 20;
 
 /// What was sent.

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use hardlog::{Options, fs::sim::Rng};
 use hardlog_raft::{
     Command, Config, FrozenSnapshot, Handle, Node, NodeConfig, NodeId, ProposeError, StateMachine,
+    trace::Tracer,
 };
 
 /// No answer takes longer.
@@ -70,6 +71,7 @@ fn config(id: NodeId, dir: &std::path::Path, listeners: &[TcpListener]) -> NodeC
         keep_behind: 0,
         listener: Some(listeners[own].try_clone().expect("a listener can be shared")),
         security: None,
+        tracer: Tracer::off(),
     }
 }
 
