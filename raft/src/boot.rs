@@ -47,6 +47,8 @@ pub(crate) struct Boot {
     pub(crate) applied: Index,
     /// The newest configuration up to there.
     pub(crate) configuration: Configuration,
+    /// Who took part when the node began.
+    pub(crate) first: Membership,
     /// The newest committed configuration and those after it.
     pub(crate) configurations: Vec<Configuration>,
 }
@@ -67,7 +69,8 @@ impl Boot {
             configurations.push(first.clone());
         }
         let (applied, configuration) = restore(machine, log)?;
-        Ok(Self { applied, configuration: configuration.unwrap_or(first), configurations })
+        let configuration = configuration.unwrap_or_else(|| first.clone());
+        Ok(Self { applied, configuration, first: first.membership, configurations })
     }
 
     /// The core as the log left it.

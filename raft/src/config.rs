@@ -7,6 +7,9 @@
 
 use std::time::Duration;
 
+/// Bytes of a batch besides its entries: hard state, slots of metadata, a snapshot's mark.
+const BATCH_EXTRA: u64 = 48 << 10;
+
 /// Choices for a node. All fields may be set; [`Config::check`] says whether they fit together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -42,7 +45,7 @@ pub struct Config {
     pub uncommitted_bytes_max: u64,
     /// Bytes of entries that wait for the log to take them; beyond it proposals are refused and
     /// AppendEntries ignored. 4 MiB by default. Together with a command and an AppendEntries it
-    /// must fit one batch of the log.
+    /// must fit one batch of the log, or the node does not start: see [`Config::within_batch`].
     pub unsaved_bytes_max: u64,
     /// Proposals and reads that wait in a node, answered or not. 65,536 by default.
     pub pending_max: usize,
@@ -136,6 +139,26 @@ impl Config {
             disk_ticks_max: 0,
             ..Self::production()
         }
+    }
+
+    /// These choices with commands and messages made small enough for a log whose batches hold
+    /// `batch_max` bytes, where they are not already. Below 64 KiB there is no such choice.
+    #[must_use]
+    pub fn within_batch(mut self, batch_max: u64) -> Self {
+        let room = batch_max.saturating_sub(BATCH_EXTRA);
+        self.command_bytes_max = self.command_bytes_max.min(room / 2);
+        self.unsaved_bytes_max = self.unsaved_bytes_max.min(room / 8 * 3);
+        self.append_bytes_max = self.append_bytes_max.min(room / 8).max(1);
+        self
+    }
+
+    /// Bytes that the log may have to take at once: entries that wait, and one message or command
+    /// that comes on top, whichever form it has.
+    pub(crate) fn batch_needed(&self) -> u64 {
+        self.unsaved_bytes_max
+            .saturating_add(self.append_bytes_max)
+            .saturating_add(self.command_bytes_max)
+            .saturating_add(BATCH_EXTRA)
     }
 
     /// Whether this bug was put in.

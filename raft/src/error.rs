@@ -16,6 +16,17 @@ pub enum Error {
     /// The configuration does not fit together.
     #[error("the configuration: {0}")]
     Config(#[from] ConfigError),
+    /// A batch of the log is smaller than what the node may have to write at once.
+    #[error(
+        "{needed} bytes may have to be written at once, and the log takes {batch_max}: \
+         unsaved_bytes_max, append_bytes_max and command_bytes_max are too large together"
+    )]
+    BatchTooSmall {
+        /// Bytes that [`Config`](crate::Config) allows, with what goes beside them.
+        needed: u64,
+        /// Largest batch of the log, in bytes: at most half a segment.
+        batch_max: u64,
+    },
     /// The node is not one of the peers, or has id 0.
     #[error("node {0} is not one of the peers")]
     NotAPeer(NodeId),

@@ -16,7 +16,7 @@ pub(crate) mod start;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::{
@@ -306,6 +306,12 @@ struct Runner {
     peers: BTreeMap<NodeId, SocketAddr>,
     /// The configurations that the transport knows.
     configured: Vec<Configuration>,
+    /// Members that this leader removed and tells so.
+    leaving: BTreeSet<NodeId>,
+    /// Whoever was a member in any configuration that this node had, its first one included.
+    were_members: BTreeSet<NodeId>,
+    /// The last address of everybody.
+    known: BTreeMap<NodeId, SocketAddr>,
     driver: Driver,
     config: Config,
     inbox: Arc<Inbox>,
@@ -399,18 +405,34 @@ impl Runner {
         Ok(())
     }
 
-    /// Talks to those whom any configuration in the log names, and to those whom the node was told
-    /// of at its start. An id has one meaning for ever, so the newest address counts.
+    /// Talks to those whom any configuration in the log names, to those who are being told that
+    /// they are no members any more, and to those whom the node was told of at its start: it may
+    /// have missed that they were added. Of these, whoever is known to have been a member and to be
+    /// none now is let in no longer, whatever certificate it has. An id has one meaning for ever, so
+    /// the newest address counts.
     fn meet_peers(&mut self) -> Result<(), Error> {
-        let configurations = self.driver.core().configurations();
-        if configurations == self.configured {
+        let core = self.driver.core();
+        let leaving = core.followers().into_iter().flatten().filter(|(_, p)| p.leaving.is_some());
+        let leaving: BTreeSet<_> = leaving.map(|(id, _)| *id).collect();
+        let configurations = core.configurations();
+        if configurations == self.configured && leaving == self.leaving {
             return Ok(());
         }
         self.configured = configurations.to_vec();
+        let named = |id: &NodeId| configurations.iter().any(|c| c.membership.contains(*id));
         let mut peers = self.peers.clone();
         for configuration in configurations {
-            let members = configuration.membership.members().iter();
-            peers.extend(members.filter_map(|(id, member)| Some((*id, member.address?))));
+            for (id, member) in configuration.membership.members() {
+                self.were_members.insert(*id);
+                peers.extend(member.address.map(|address| (*id, address)));
+            }
+        }
+        self.known.append(&mut peers.clone());
+        peers.retain(|id, _| named(id) || !self.were_members.contains(id));
+        peers.extend(leaving.iter().filter_map(|id| Some((*id, *self.known.get(id)?))));
+        self.leaving = leaving;
+        if core.is_removed() {
+            tracing::warn!(id = core.id(), "this node is no member of the cluster any more");
         }
         self.transport.set_peers(&peers).map_err(Error::Network)
     }
@@ -439,6 +461,7 @@ impl Runner {
             status.commit = core.commit();
             status.first = first;
             status.last = core.last_id().index;
+            status.removed = core.is_removed();
             status.log_bytes = log.live_bytes();
             status.snapshot = snapshot.map_or(0, |mark| mark.id.index);
         });

@@ -44,6 +44,9 @@ pub struct Status {
     pub incarnation: u64,
     /// Index of its newest marked snapshot, 0 without one.
     pub snapshot: Index,
+    /// The newest configuration here is committed and does not name this node: it was removed, and
+    /// takes part no longer.
+    pub removed: bool,
     /// Why it stopped, if it did so by itself.
     pub error: Option<String>,
 }
@@ -136,7 +139,8 @@ impl Board {
             snapshot: peer.progress == Progress::Snapshot,
             caught_up: peer.has_caught_up(),
         };
-        let followers = core.followers().map(|peers| peers.iter().map(follower).collect());
+        let members = |(_, peer): &(&NodeId, &Peer)| peer.leaving.is_none();
+        let followers = core.followers().map(|p| p.iter().filter(members).map(follower).collect());
         *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Cluster {
             membership: newest.membership,
             index: newest.index,

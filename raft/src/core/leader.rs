@@ -20,6 +20,10 @@ use crate::{
     ready::ReadToken,
 };
 
+/// Heartbeats that a removed node still gets once it holds the configuration without it and that is
+/// committed: one of them brings the commit index.
+const TOLD_HEARTBEATS: u32 = 4;
+
 /// What a node keeps while it leads.
 #[derive(Debug)]
 pub(super) struct Leader {
@@ -77,6 +81,7 @@ impl<L: LogView> Core<L> {
             reads: Reads::default(),
             lease: Lease::default(),
         }));
+        self.tell_the_removed();
         self.leader = Some(self.id);
         self.election_elapsed = 0;
         self.note_role("a majority votes for it");
@@ -102,6 +107,8 @@ impl<L: LogView> Core<L> {
         let (last, ticks_max) = (self.log.last_index(), self.config.election_ticks_min);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.peers.values_mut().for_each(|peer| peer.tick(last, ticks_max));
+        let (commit, left) = (self.commit, TOLD_HEARTBEATS * self.config.heartbeat_ticks);
+        leader.peers.retain(|_, peer| peer.stays(commit, left));
         self.tick_transfer();
         self.promote_learners();
         let Role::Leader(leader) = &mut self.role else { return };
@@ -170,14 +177,19 @@ impl<L: LogView> Core<L> {
         let Role::Leader(leader) = &mut self.role else { return };
         let limits =
             Limits { count: self.config.inflight_max, bytes: self.config.inflight_bytes_max };
+        let membership = &self.configurations.newest().membership;
+        let mut unreadable = false;
         for (id, peer) in &mut leader.peers {
             while peer.may_send(self.log.last_index(), limits) {
                 let Some((prev, entries)) = next_request(&self.log, peer, &self.config) else {
                     peer.progress = Progress::Snapshot;
-                    self.out.snapshots.wanted.push(*id);
+                    if peer.leaving.is_none() {
+                        self.out.snapshots.wanted.push(*id);
+                    }
                     break;
                 };
                 if entries.is_empty() && matches!(peer.progress, Progress::Replicate { .. }) {
+                    unreadable |= membership.is_voter(*id);
                     break; // The next entry is faulty here: nothing to send.
                 }
                 let len = entries.iter().map(entry_bytes).sum();
@@ -185,6 +197,11 @@ impl<L: LogView> Core<L> {
                 let body = Body::Append { prev, entries, commit: self.commit };
                 self.out.send.push(Message { from: self.id, to: *id, term: self.term, body });
             }
+        }
+        if unreadable {
+            // Whoever holds it, or never had it, can go on; this node cannot bring anybody past it.
+            self.become_follower(self.term, None, "it cannot read an entry that others need");
+            self.pause();
         }
     }
 

@@ -6,8 +6,8 @@
 //! after it.
 //!
 //! Two kinds of change:
-//! - one server: add a learner, promote it, remove a node. Majorities before and after overlap,
-//!   so the change is one entry (dissertation 4.1).
+//! - one server: add a learner, promote it, remove a node, say where it is now. Majorities before
+//!   and after overlap, so the change is one entry (dissertation 4.1).
 //! - any set of voters: a *joint* membership, in which the majority of the old and the majority of
 //!   the new voters both have to agree, then the new one alone (section 6). The leader leaves the
 //!   joint one by itself.
@@ -73,6 +73,14 @@ pub enum Change {
     Promote {
         /// Which node.
         id: NodeId,
+    },
+    /// A member is reached in another way, or the service says something else about it. Who votes
+    /// stays as it is.
+    Update {
+        /// Which node.
+        id: NodeId,
+        /// How it is reached from now on.
+        member: Member,
     },
     /// A node is to take part no longer. It may be the leader itself.
     Remove {
@@ -222,6 +230,11 @@ impl Membership {
                 }
                 next.voters.insert(*id);
             }
+            Change::Update { id, member } => match next.members.get_mut(id) {
+                None => return Err(ChangeError::Unknown(*id)),
+                Some(before) if before == member => return Err(ChangeError::Nothing),
+                Some(before) => before.clone_from(member),
+            },
             Change::Remove { id } => {
                 if next.members.remove(id).is_none() {
                     return Err(ChangeError::Unknown(*id));

@@ -70,7 +70,7 @@ use crate::{
     trace::What,
 };
 
-/// Election timeouts for which a node with a full disk does not campaign.
+/// Election timeouts for which a node whose disk is full or does not read does not campaign.
 const PAUSE_TIMEOUTS: u32 = 10;
 
 /// The part that a node plays.
@@ -201,8 +201,13 @@ impl<L: LogView> Core<L> {
         }
         self.election_elapsed = self.election_elapsed.saturating_add(1);
         self.pause_ticks = self.pause_ticks.saturating_sub(1);
-        if self.election_elapsed >= self.election_timeout && self.may_campaign() {
+        if self.election_elapsed < self.election_timeout {
+            return;
+        }
+        if self.may_campaign() {
             self.campaign();
+        } else if self.is_removed() && self.leader.take().is_some() {
+            self.note_role("it was removed");
         }
     }
 
@@ -331,10 +336,10 @@ impl<L: LogView> Core<L> {
     }
 
     /// Gives up what the log did not take, as if the node had stopped before and started again:
-    /// the way out when the disk is full. Promises about it are gone too. A leader steps down,
+    /// the way out when the disk is full, which `why` says. Promises about it are gone too. A leader steps down,
     /// since it can no longer lead a term whose entries it forgot, and for a while it leaves
     /// elections to nodes that have room for entries. It still votes.
-    pub fn abandon_unsaved(&mut self) {
+    pub fn abandon_unsaved(&mut self, why: &'static str) {
         let due = self.saves.next_number();
         self.out.promises.retain(|promise| promise.needs() < due);
         self.out.send.clear();
@@ -347,11 +352,16 @@ impl<L: LogView> Core<L> {
             verdict: "abandoned".into(),
             first: core.log.first_index(),
             last: core.log.last_index(),
-            detail: Some("the disk is full: back to what the log holds".into()),
+            detail: Some(format!("{why}: back to what the log holds").into()),
         });
         self.note_commit();
         self.note_members();
-        self.become_follower(self.term, None, "its disk is full");
+        self.become_follower(self.term, None, why);
+        self.pause();
+    }
+
+    /// For a while this node leaves elections to others.
+    fn pause(&mut self) {
         self.pause_ticks = PAUSE_TIMEOUTS * self.config.election_ticks_max;
     }
 
@@ -380,6 +390,13 @@ impl<L: LogView> Core<L> {
     /// Who takes part, by the newest configuration in the log, committed or not.
     pub fn membership(&self) -> &Membership {
         &self.configurations.newest().membership
+    }
+
+    /// Whether the newest configuration here is committed and does not name this node.
+    pub fn is_removed(&self) -> bool {
+        let [committed] = self.configurations() else { return false };
+        let membership = &committed.membership;
+        !membership.is_empty() && !membership.contains(self.id)
     }
 
     /// The newest committed configuration and those after it, oldest first.

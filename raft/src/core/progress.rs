@@ -24,6 +24,17 @@ pub struct Peer {
     pub round: u64,
     /// How far it is from voting.
     pub catch_up: CatchUp,
+    /// It is no member any more, and is sent what it takes to know that.
+    pub leaving: Option<Leaving>,
+}
+
+/// A node that was removed. Nobody counts it, and it is followed only for a while: it may be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Index of the configuration without it.
+    pub index: Index,
+    /// Ticks until it is given up.
+    ticks: u32,
 }
 
 /// Rounds in which a new server catches up (dissertation 4.2.1): in each it is sent what the leader
@@ -90,7 +101,31 @@ impl Peer {
     /// Nothing is known but where the leader's own log ends.
     pub(super) fn new(next: Index) -> Self {
         let progress = Progress::Probe { waiting: false };
-        Self { matched: 0, next, progress, active: false, round: 0, catch_up: CatchUp::default() }
+        Self {
+            matched: 0,
+            next,
+            progress,
+            active: false,
+            round: 0,
+            catch_up: CatchUp::default(),
+            leaving: None,
+        }
+    }
+
+    /// The configuration at `index` is without it. It is told for `ticks`.
+    pub(super) fn leaves(&mut self, index: Index, ticks: u32) {
+        self.leaving.get_or_insert(Leaving { index, ticks });
+    }
+
+    /// A tick passed, after which it has `left` ticks at most if it holds the configuration without
+    /// it and `commit` covers that. Whether it is to be followed on.
+    pub(super) fn stays(&mut self, commit: Index, left: u32) -> bool {
+        let Some(leaving) = &mut self.leaving else { return true };
+        if self.matched >= leaving.index && commit >= leaving.index {
+            leaving.ticks = leaving.ticks.min(left);
+        }
+        leaving.ticks = leaving.ticks.saturating_sub(1);
+        leaving.ticks > 0 && self.progress != Progress::Snapshot
     }
 
     /// It said something.

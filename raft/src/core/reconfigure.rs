@@ -20,6 +20,9 @@ use crate::{
     payload::Payload,
 };
 
+/// Election timeouts for which a node that was removed is told so, if it is not heard.
+const TELLING_TIMEOUTS: u32 = 4;
+
 /// A leadership that is being handed over.
 #[derive(Debug)]
 pub(super) struct Transfer {
@@ -83,14 +86,33 @@ impl<L: LogView> Core<L> {
         id
     }
 
-    /// Follows those, and only those, that the newest configuration names.
+    /// Follows those that the newest configuration names, and for a while those that it names no
+    /// more: a node that is removed would not know it otherwise, and would campaign for ever.
     fn meet_peers(&mut self) {
         let next = self.log.last_index() + 1;
+        let ticks = TELLING_TIMEOUTS * self.config.election_ticks_max;
         let Role::Leader(leader) = &mut self.role else { return };
-        let membership = &self.configurations.newest().membership;
-        leader.peers.retain(|id, _| membership.contains(*id));
+        let Configuration { index, membership } = self.configurations.newest();
+        for (id, peer) in &mut leader.peers {
+            if !membership.contains(*id) {
+                peer.leaves(*index, ticks);
+            }
+        }
         for id in membership.members().keys().filter(|id| **id != self.id) {
-            leader.peers.entry(*id).or_insert_with(|| Peer::new(next));
+            let peer = leader.peers.entry(*id).or_insert_with(|| Peer::new(next));
+            peer.leaving = None;
+        }
+    }
+
+    /// A new leader takes over who was removed and may not know it yet.
+    pub(super) fn tell_the_removed(&mut self) {
+        let next = self.log.last_index() + 1;
+        let ticks = TELLING_TIMEOUTS * self.config.election_ticks_max;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let newest = self.configurations.newest();
+        let before = self.configurations.all().iter().flat_map(|c| c.membership.members().keys());
+        for id in before.filter(|id| **id != self.id && !newest.membership.contains(**id)) {
+            leader.peers.entry(*id).or_insert_with(|| Peer::new(next)).leaves(newest.index, ticks);
         }
     }
 

@@ -31,7 +31,13 @@ impl Driver {
             Err(LogError::WouldBlock) => out.again = true,
             Err(error @ LogError::Full { .. }) => {
                 tracing::warn!(%error, "the log is full: nothing is taken until there is room");
-                self.give_up(due);
+                self.give_up(due, "its disk is full");
+            }
+            // The node was started with limits that fit, so a peer with others sent it. It harms
+            // nobody but who sends it again and again.
+            Err(error @ LogError::TooLarge { .. }) => {
+                tracing::error!(%error, "a peer sent more than a batch of this log holds");
+                self.give_up(due, "more than a batch of its log holds");
             }
             Err(error) => return Err(Error::Log(error)),
         }
@@ -155,10 +161,10 @@ impl Driver {
         }
     }
 
-    /// The disk is full: as if the node had stopped before this save and started again.
-    fn give_up(&mut self, due: Option<SaveNumber>) {
+    /// The log does not take it: as if the node had stopped before this save and started again.
+    fn give_up(&mut self, due: Option<SaveNumber>, why: &'static str) {
         let Some(due) = due else { return };
-        self.core.abandon_unsaved();
+        self.core.abandon_unsaved(why);
         self.held.retain(|promise| promise.needs() < due);
         self.install = None;
     }

@@ -1,7 +1,7 @@
 //! How a node begins: open, prove whose log it is, restore, start the threads.
 
 use std::{
-    collections::hash_map::RandomState,
+    collections::{BTreeMap, BTreeSet, hash_map::RandomState},
     hash::BuildHasher,
     net::TcpListener,
     sync::{
@@ -18,6 +18,7 @@ use super::{Handle, Node, NodeConfig, Runner};
 use crate::{
     applier::{self, Applier, Photographer},
     boot::{self, Boot},
+    config::Config,
     core::{Identity, Membership, RoleName},
     courier::Courier,
     driver::{Driver, Parts},
@@ -47,6 +48,7 @@ pub(super) fn start<S: StateMachine>(
     let (mut log, report) = Log::open(&config.dir, config.log.clone()).map_err(Error::Log)?;
     let voice = config.tracer.of(config.id);
     voice.note(|| What::recovered(&report));
+    fits(&config.raft, log.batch_max())?;
     all_durable(&log)?;
     identity::establish(&mut log, config.id, config.cluster)?;
     let first = first_membership(&config);
@@ -88,6 +90,9 @@ pub(super) fn start<S: StateMachine>(
     let runner = Runner {
         peers: config.peers.clone(),
         configured: Vec::new(),
+        leaving: BTreeSet::new(),
+        were_members: boot.first.members().keys().copied().collect(),
+        known: BTreeMap::new(),
         driver: driver(&config, log, &boot, &inbox, installed),
         config: config.raft,
         inbox,
@@ -100,6 +105,13 @@ pub(super) fn start<S: StateMachine>(
     let raft = thread::Builder::new().name("raft".to_owned()).spawn(move || runner.run());
     node.raft = Some(raft.map_err(Error::Thread)?);
     Ok(node)
+}
+
+/// Whether whatever the node may have to write at once fits one batch: what does not could never be
+/// written, however often it is tried.
+fn fits(raft: &Config, batch_max: u64) -> Result<(), Error> {
+    let needed = raft.batch_needed();
+    if needed > batch_max { Err(Error::BatchTooSmall { needed, batch_max }) } else { Ok(()) }
 }
 
 /// Who takes part if the log is new.
@@ -135,6 +147,7 @@ fn first_status(config: &NodeConfig, log: &Log, applied: Index) -> Status {
         log_bytes: log.live_bytes(),
         incarnation: log.incarnation(),
         snapshot: applied,
+        removed: false,
         error: None,
     }
 }

@@ -282,7 +282,7 @@ fn giving_up_unsaved_work_is_like_a_restart() {
     net.settle();
     net.propose(1, "b");
     let _ = net.core(1).ready();
-    net.core(1).abandon_unsaved();
+    net.core(1).abandon_unsaved("its disk is full");
     assert_eq!(net.core(1).role(), RoleName::Follower);
     assert_eq!(net.core(1).last_id(), EntryId::new(2, 1));
     assert_eq!(net.core(1).hard_state().vote, Some(1), "its vote is never forgotten");
@@ -297,7 +297,7 @@ fn giving_up_unsaved_work_is_like_a_restart() {
 #[test]
 fn a_node_with_a_full_disk_leaves_elections_to_others_for_a_while_and_votes() {
     let mut net = Net::new(3, classic(), 1);
-    net.core(1).abandon_unsaved();
+    net.core(1).abandon_unsaved("its disk is full");
     net.isolate(1);
     net.tick(100);
     assert_eq!((net.core(1).role(), net.core(1).term()), (RoleName::Follower, 0));
@@ -317,7 +317,7 @@ fn giving_up_a_truncation_takes_back_what_was_committed_after_it() {
     net.core(1).step(says(2, 1, 3, request));
     let _ = net.core(1).ready();
     assert_eq!(net.core(1).commit(), 2);
-    net.core(1).abandon_unsaved();
+    net.core(1).abandon_unsaved("its disk is full");
     assert_eq!((net.core(1).commit(), net.core(1).last_id()), (1, EntryId::new(3, 1)));
 }
 

@@ -83,7 +83,7 @@ fn giving_up_unsaved_work_gives_its_configuration_up() {
     let mut net = led(3, Config::production());
     change(&mut net, &Change::Remove { id: 3 }).unwrap();
     let _refused_by_the_disk = net.core(1).ready();
-    net.core(1).abandon_unsaved();
+    net.core(1).abandon_unsaved("its disk is full");
     assert_eq!(voters(&mut net, 1), [1, 2, 3]);
 }
 
@@ -245,6 +245,83 @@ fn dissertation_4_2_3_a_removed_server_does_not_disturb_under_either_profile() {
         assert_eq!(net.leaders(), leaders, "it was never told and campaigns for ever");
         assert_eq!(net.core(1).term(), leaders[0].1);
     }
+}
+
+#[test]
+fn a_removed_server_is_told_so_and_does_not_even_ask_for_votes_any_more() {
+    for config in [Config::classic(), Config::production()] {
+        let mut net = led(4, config);
+        change(&mut net, &Change::Remove { id: 4 }).unwrap();
+        assert!(!net.core(4).is_removed());
+        net.tick(20);
+        assert!(net.core(4).is_removed());
+        assert!(!net.core(1).followers().unwrap().contains_key(&4), "it was told and is let go");
+        let term = net.core(4).term();
+        net.isolate(4);
+        net.tick(300);
+        assert_eq!((net.core(4).term(), net.core(4).role()), (term, RoleName::Follower));
+        assert_eq!(net.core(4).leader(), None);
+        assert!(net.wire.iter().all(|message| message.from != 4));
+    }
+}
+
+#[test]
+fn a_removed_server_counts_for_nothing_while_it_is_told_and_is_given_up_if_it_is_gone() {
+    let mut net = led(4, Config::production());
+    net.isolate(4);
+    net.cut.extend([(1, 2), (2, 1)]);
+    let removal = change(&mut net, &Change::Remove { id: 4 }).unwrap();
+    net.tick(3);
+    let told = net.core(1).followers().unwrap()[&4].leaving;
+    assert_eq!(told.map(|leaving| leaving.index), Some(removal.index));
+    assert!(net.core(1).commit() >= removal.index, "1 and 3 are a majority of 1, 2, 3");
+    net.cut.extend([(1, 3), (3, 1)]);
+    net.cut.retain(|link| *link != (1, 4) && *link != (4, 1));
+    let entry = net.propose(1, "x");
+    net.tick(3);
+    assert!(net.core(1).commit() < entry.index, "though node 4 has it");
+    assert_eq!(net.core(4).last_id(), entry);
+    net.heal();
+    net.isolate(4);
+    net.tick(130);
+    let (leader, _) = net.leaders()[0];
+    assert!(!net.core(leader).followers().unwrap().contains_key(&4), "not for ever");
+}
+
+#[test]
+fn a_new_leader_tells_whom_the_old_one_removed() {
+    let mut net = led(4, Config::production());
+    net.isolate(4);
+    change(&mut net, &Change::Remove { id: 4 }).unwrap();
+    net.collect(1);
+    net.sync(1, 1);
+    net.collect(1);
+    // The entry reaches the others; whether it is committed they do not know.
+    for message in std::mem::take(&mut net.wire).into_iter().filter(|m| m.to != 4) {
+        net.core(message.to).step(message);
+    }
+    net.heal();
+    net.isolate(1);
+    net.tick(100);
+    assert_ne!(net.leaders().last().map(|(id, _)| *id), Some(1));
+    assert!(net.core(4).is_removed());
+}
+
+#[test]
+fn a_member_moves_and_nothing_else_changes() {
+    let mut net = led(3, Config::production());
+    let member = Member::at("127.0.0.1:7003".parse().unwrap());
+    let update = |id, member: &Member| Change::Update { id, member: member.clone() };
+    change(&mut net, &update(3, &member)).unwrap();
+    net.tick(5);
+    for id in 1..=3 {
+        assert_eq!(net.core(id).membership().members()[&3], member);
+        assert_eq!(voters(&mut net, id), [1, 2, 3]);
+    }
+    let again = change(&mut net, &update(3, &member));
+    assert_eq!(again, Err(Refused::Change(ChangeError::Nothing)));
+    let unknown = change(&mut net, &update(9, &member));
+    assert_eq!(unknown, Err(Refused::Change(ChangeError::Unknown(9))));
 }
 
 #[test]

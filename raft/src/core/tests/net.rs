@@ -26,6 +26,8 @@ pub(super) struct Memory {
     pub(super) entries: Vec<Entry>,
     pub(super) hard_state: HardState,
     pub(super) configurations: Vec<Configuration>,
+    /// Entries whose bytes are damaged.
+    pub(super) faulty: Vec<Index>,
     /// The configuration as of `prev`; the one of the start if it names nobody.
     pub(super) before: Configuration,
 }
@@ -101,6 +103,9 @@ impl LogView for Shared {
         let mut found = Vec::new();
         let mut bytes = 0;
         for entry in log.entries.iter().skip(offset).take_while(|e| e.index() < range.end) {
+            if log.faulty.contains(&entry.index()) {
+                return if found.is_empty() { Slot::Faulty } else { Slot::Present(found) };
+            }
             bytes += entry_bytes(entry);
             if bytes > bytes_max && !found.is_empty() {
                 break;

@@ -342,7 +342,7 @@ fn a_leader_cut_off_drops_its_uncommitted_entries_when_it_returns() {
 
 #[test]
 fn limits_refuse_instead_of_queueing() {
-    let small = Config { command_bytes_max: 4, uncommitted_bytes_max: 60, ..classic() };
+    let small = Config { command_bytes_max: 4, uncommitted_bytes_max: 130, ..classic() };
     let mut net = Net::new(3, small, 1);
     let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
     assert_eq!(net.core(1).propose(&bytes("a")), Err(Refused::NotLeader { leader: None }));
@@ -359,7 +359,7 @@ fn limits_refuse_instead_of_queueing() {
 
 #[test]
 fn a_follower_whose_log_does_not_keep_up_takes_no_more_and_catches_up_later() {
-    let config = Config { unsaved_bytes_max: 40, ..classic() };
+    let config = Config { unsaved_bytes_max: 80, ..classic() };
     let mut net = Net::new(3, config, 1);
     let request = |i: u64| append((i, u64::from(i > 0)), &[1], 0);
     for i in 0..5 {
@@ -421,4 +421,39 @@ fn a_follower_that_lost_what_it_acknowledged_is_sent_it_again_in_the_same_term()
     net.tick(20);
     assert_eq!(net.leaders(), [(1, 1)]);
     assert_eq!(net.core(3).last_id(), net.core(1).last_id());
+}
+
+#[test]
+fn a_leader_that_cannot_read_what_a_follower_needs_makes_room_for_one_that_can() {
+    // It kept leading and sent nothing, and the follower stayed behind for ever.
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    net.tick(3);
+    net.isolate(3);
+    let entry = net.propose(1, "x");
+    net.tick(3);
+    net.node(1).log.0.borrow_mut().faulty.push(entry.index);
+    assert!(net.core(1).commit() >= entry.index);
+    net.heal();
+    net.tick(14);
+    assert!(net.leaders().is_empty(), "{:?}", net.leaders());
+    net.tick(80);
+    let leaders = net.leaders();
+    assert_eq!(leaders.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2], "node 2 can read it");
+    assert!(net.commands(3).contains(&"x".to_owned()));
+}
+
+#[test]
+fn a_leader_with_no_other_voter_leads_on_with_an_entry_that_it_cannot_read() {
+    let mut net = Net::new(1, Config::production(), 1);
+    net.elect(1);
+    let entry = net.propose(1, "x");
+    net.tick(3);
+    net.node(1).log.0.borrow_mut().faulty.push(entry.index);
+    let id = net.join();
+    let member = crate::member::Member::default();
+    let add = crate::core::Change::AddLearner { id, member, promote: true };
+    net.core(1).propose_membership(&add).unwrap();
+    net.tick(60);
+    assert_eq!(net.leaders(), [(1, 1)], "nobody else could");
 }

@@ -143,6 +143,6 @@ fn giving_up_an_installation_keeps_the_commit_index_that_was_written() {
     net.core(1).step(says(2, 1, 1, Body::Heartbeat { commit: 2, round: 0 }));
     net.core(1).commit_saved(2);
     let _ = net.core(1).install_snapshot(2, EntryId::new(9, 1), Configuration::default());
-    net.core(1).abandon_unsaved();
+    net.core(1).abandon_unsaved("its disk is full");
     assert_eq!((net.core(1).commit(), net.core(1).last_id()), (2, EntryId::new(3, 1)));
 }

@@ -39,6 +39,20 @@ fn a_leader_whose_disk_is_full_steps_down_and_goes_on_once_there_is_room() {
 }
 
 #[test]
+fn what_no_batch_of_the_log_holds_costs_a_leader_its_term_and_no_node_its_life() {
+    let (mut rig, leader) = led();
+    rig.propose(leader, "x".repeat(600 << 10));
+    rig.rounds(3);
+    for id in 1..=3 {
+        assert!(rig.machine(id).failed.is_none(), "{:?}", rig.machine(id).failed);
+    }
+    assert_ne!(rig.machine(leader).core().role(), RoleName::Leader);
+    rig.settle("after");
+    assert!(rig.state(1).contains(&"after".to_owned()));
+    rig.check();
+}
+
+#[test]
 fn a_node_whose_disk_fails_stops_and_answers_nobody() {
     let (mut rig, leader) = led();
     let disk = rig.machine(leader).disk.clone();

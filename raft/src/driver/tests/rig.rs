@@ -414,6 +414,7 @@ fn status(id: NodeId, applied: Index) -> Status {
         log_bytes: 0,
         incarnation: 0,
         snapshot: 0,
+        removed: false,
         error: None,
     }
 }

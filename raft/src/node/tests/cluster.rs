@@ -21,6 +21,8 @@ use crate::{
     RoleName, StateMachine, Status, trace::Tracer,
 };
 
+/// Bytes of a segment.
+pub(super) const SEGMENT: u64 = 1 << 20;
 pub(super) const WAIT: Duration = Duration::from_secs(30);
 
 /// Remembers all commands; its reply is the index and the command.
@@ -98,13 +100,14 @@ impl Cluster {
     }
 
     pub(super) fn config(&self, id: NodeId) -> NodeConfig {
+        let raft = self.config.clone().within_batch(SEGMENT / 2);
         NodeConfig {
             id,
             cluster: 7,
             peers: self.peers.clone(),
             dir: self.dir(id),
-            raft: Config { joining: self.joined.contains(&id), ..self.config.clone() },
-            log: Options::new().create_if_missing(true).segment_size(1 << 20),
+            raft: Config { joining: self.joined.contains(&id), ..raft },
+            log: Options::new().create_if_missing(true).segment_size(SEGMENT),
             snapshot_every_bytes: self.snapshot_every_bytes,
             keep_behind: 0,
             listener: None,

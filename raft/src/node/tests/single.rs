@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use hardlog::inspect::{DumpOptions, Row, dump};
 
-use super::cluster::{Cluster, Journal, propose, read, until};
+use super::cluster::{Cluster, Journal, SEGMENT, propose, read, until};
 use crate::{Config, Error, Node, NodeConfig, ProposeError, RoleName};
 
 fn alone() -> Cluster {
@@ -78,6 +78,29 @@ fn a_node_that_is_no_peer_or_has_a_bad_configuration_does_not_start() {
     let refused = Node::start(config, Journal::default()).unwrap_err();
     assert!(matches!(refused, Error::Config(_)), "{refused}");
     assert!(!cluster.dir(4).exists() && !cluster.dir(5).exists(), "nothing was touched");
+}
+
+#[test]
+fn limits_that_the_log_could_not_hold_at_once_are_refused_before_anything_is_promised() {
+    // The log said TooLarge when it was too late: to a leader in the middle of its term.
+    let cluster = alone();
+    let fits = cluster.config(1).raft;
+    for grow in [
+        |raft: &mut Config| raft.command_bytes_max += 1,
+        |raft: &mut Config| raft.append_bytes_max += 1,
+        |raft: &mut Config| raft.unsaved_bytes_max += 1,
+    ] {
+        let mut config = NodeConfig { dir: cluster.dir(5), ..cluster.config(1) };
+        config.listener = Some(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        config.raft = Config::production().within_batch(SEGMENT / 2);
+        assert_eq!(config.raft, fits, "it runs with them");
+        grow(&mut config.raft);
+        let refused = Node::start(config, Journal::default()).unwrap_err();
+        assert!(
+            matches!(refused, Error::BatchTooSmall { batch_max, .. } if batch_max == SEGMENT / 2),
+            "{refused}"
+        );
+    }
 }
 
 #[test]

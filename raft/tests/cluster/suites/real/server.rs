@@ -30,6 +30,8 @@ use hardlog_raft::{
     StateMachine, trace::Tracer,
 };
 
+/// Bytes of a segment.
+const SEGMENT: u64 = 1 << 20;
 /// Tells a process that it is a server, and which.
 pub(super) const BIRTH: &str = "HARDLOG_SUITE_SERVER";
 /// Its directory.
@@ -101,14 +103,15 @@ impl Birth {
             election_ticks_max: self.election_ticks.1,
             joining: self.joining,
             ..Config::classic()
-        };
+        }
+        .within_batch(SEGMENT / 2);
         NodeConfig {
             id: self.id,
             cluster: 7,
             peers: self.peers.clone(),
             dir,
             raft,
-            log: Options::new().create_if_missing(true).segment_size(1 << 20),
+            log: Options::new().create_if_missing(true).segment_size(SEGMENT),
             snapshot_every_bytes: self.snapshot_every_bytes,
             keep_behind: self.keep_behind,
             listener: Some(listener),
