@@ -1,0 +1,102 @@
+//! A gibibyte without a sync: batches of 256 × 256 B into an empty store.
+//!
+//! Timed until the last call returns, and until a sync after it returned. Stores that cannot leave a
+//! write unsynced have no figure.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use hardlog_benches::{data::Dice, raw::RawFile, stats::median};
+
+use super::{Contender, Growing, Plan};
+use crate::{
+    sheet::{Row, Sheet},
+    store::{Kind, Result, Sync},
+};
+
+/// Entries in a batch.
+const BATCH: usize = 256;
+
+/// Seconds of the writes, and of the writes and a sync.
+type Took = (f64, f64);
+
+/// One sheet.
+///
+/// # Errors
+/// What a library or the disk says.
+pub fn run(plan: &Plan) -> Result<Vec<Sheet>> {
+    let batches = plan.pick(16, 1024) * (1 << 20) / (BATCH * 256);
+    let name = format!("{} MiB buffered", plan.pick(16, 1024));
+    plan.note(&name);
+    let payloads = vec![Dice(7).bytes(256); BATCH];
+    let kinds: Vec<&Kind> = plan.kinds.iter().filter(|kind| kind.buffers).collect();
+    let mut took: Vec<Vec<Took>> = vec![Vec::new(); kinds.len() + 2];
+    for _ in 0..plan.rounds {
+        took[0].push(raw(plan, &payloads, batches)?);
+        took[1].push(growing(plan, &payloads, batches)?);
+        for (kind, took) in kinds.iter().zip(&mut took[2..]) {
+            took.push(store(plan, kind, &payloads, batches)?);
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "some gibibytes")]
+    let bytes = (batches * BATCH * 256) as f64;
+    let names = ["raw", "raw, growing"].into_iter().chain(kinds.iter().map(|kind| kind.name));
+    let rate = |took: &[Took], pick: fn(&Took) -> f64| {
+        format!("{:.0}", bytes / 1e6 / median(took.iter().map(pick).collect()))
+    };
+    let rows = names.zip(&took).map(|(name, ours)| Row {
+        name,
+        cells: vec![rate(ours, |t| t.0), rate(ours, |t| t.1), {
+            let quotients = ours.iter().zip(&took[1]).map(|(ours, raw)| raw.0 / ours.0);
+            format!("{:.2}", median(quotients.collect()))
+        }],
+        ratios: ours.iter().zip(&took[0]).map(|(ours, raw)| raw.0 / ours.0).collect(),
+    });
+    Ok(vec![Sheet {
+        name,
+        heads: &["MB/s", "MB/s with the sync", "÷ raw, growing"],
+        ratio: "MB/s ÷ raw",
+        rows: rows.collect(),
+    }])
+}
+
+fn raw(plan: &Plan, payloads: &[Bytes], batches: usize) -> Result<Took> {
+    let scratch = plan.scratch()?;
+    let joined = payloads.concat();
+    let mut file = RawFile::create(&scratch.path().join("raw"), (batches * joined.len()) as u64)?;
+    let started = Instant::now();
+    for _ in 0..batches {
+        file.append(&joined)?;
+    }
+    let written = started.elapsed();
+    file.sync()?;
+    Ok((written.as_secs_f64(), started.elapsed().as_secs_f64()))
+}
+
+fn growing(plan: &Plan, payloads: &[Bytes], batches: usize) -> Result<Took> {
+    let scratch = plan.scratch()?;
+    let joined = payloads.concat();
+    let mut file = Growing::create(&scratch.path().join("growing"))?;
+    let started = Instant::now();
+    for _ in 0..batches {
+        file.append(&joined)?;
+    }
+    let written = started.elapsed();
+    file.sync()?;
+    Ok((written.as_secs_f64(), started.elapsed().as_secs_f64()))
+}
+
+fn store(plan: &Plan, kind: &Kind, payloads: &[Bytes], batches: usize) -> Result<Took> {
+    let scratch = plan.scratch()?;
+    let mut store = Contender::create(kind, scratch.path())?;
+    let started = Instant::now();
+    for _ in 0..batches {
+        store.append(payloads, Sync::No)?;
+    }
+    let written = started.elapsed();
+    // The least that makes all of it durable: one more entry, synced.
+    store.append(&payloads[..1], Sync::Yes)?;
+    let synced = started.elapsed();
+    store.close()?;
+    Ok((written.as_secs_f64(), synced.as_secs_f64()))
+}
