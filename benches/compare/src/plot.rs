@@ -43,7 +43,7 @@ pub fn write(path: &Path, labels: Labels, lines: &[Line]) -> Result<()> {
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(72)
-        .build_cartesian_2d((x.0..x.1).log_scale(), (y.0 / 1.5..y.1 * 1.5).log_scale())?;
+        .build_cartesian_2d((x.0..x.1).log_scale().base(4.0), (y.0 / 1.5..y.1 * 1.5).log_scale())?;
     chart
         .configure_mesh()
         .x_desc(labels.below)
