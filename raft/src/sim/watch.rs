@@ -226,6 +226,11 @@ impl Checks {
         })
     }
 
+    /// What the node had promised is no measure for its next start.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        self.nodes.remove(&id);
+    }
+
     /// The node's disk was damaged from outside.
     pub(super) fn doubt(&mut self, id: NodeId) {
         if let Some(watch) = self.nodes.get_mut(&id) {

@@ -62,6 +62,10 @@ pub(in crate::sim) struct Seat {
     pub(in crate::sim) joins: bool,
     /// Nobody starts it again by itself.
     pub(in crate::sim) stays_down: bool,
+    /// Its disk was filled by hand.
+    pub(in crate::sim) full: bool,
+    /// What the last start found, and what else there is to say.
+    pub(in crate::sim) verdict: (String, Option<String>),
 }
 
 impl Seat {
@@ -90,6 +94,8 @@ impl Seat {
             retired: false,
             joins: false,
             stays_down: false,
+            full: false,
+            verdict: Default::default(),
         }
     }
 
@@ -140,6 +146,7 @@ impl Stage {
         } else if end == End::PowerCut {
             seat.how_it_ended = end;
         }
+        seat.full = false;
         let disk = match end {
             End::Kill => seat.disk.kill_image(),
             End::PowerCut => survivor(&seat.disk, seat.damaged, &self.setting, &mut self.rng),
@@ -192,6 +199,9 @@ impl Stage {
                 machine.was_full = seat.faulted;
                 self.trace.note(self.now, &[id, 10], || format!("node {id} starts: {report}"));
                 seat.born = true;
+                if let What::Recover { verdict, detail, .. } = What::recovered(&report) {
+                    seat.verdict = (verdict.into_owned(), detail.map(Into::into));
+                }
                 let end = seat.how_it_ended;
                 let check = self.checks.started(id, &machine, shadow, end);
                 seat.machine = Some(machine);
@@ -214,6 +224,7 @@ impl Stage {
         self.trace.note(self.now, &[id, 11], || text.clone());
         self.tell_refused(id, &text);
         let Some(seat) = self.seats.get_mut(&id) else { return };
+        seat.verdict = ("refused".to_owned(), Some(text.clone()));
         let power = seat.cut_at.is_some_and(|at| seat.disk.ops() >= at);
         if power {
             return self.end(id, End::PowerCut);
