@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{columns, timeline};
+use crate::{columns, export, play, timeline};
 
 /// See a cluster run, crash and come back.
 #[derive(Debug, Parser)]
@@ -18,6 +18,12 @@ pub(crate) enum Command {
     Columns(columns::Args),
     /// A trace as a page for a browser: one file that loads nothing.
     Timeline(timeline::Args),
+    /// A trace in the format of other viewers: Perfetto, ShiViz.
+    Export(export::Args),
+    /// A cluster to play with, in virtual time.
+    Play(play::Args),
+    /// A guided lesson: a script for `play` with a sentence for each step.
+    Lesson(play::lesson::Args),
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, Cursor, Seek, SeekFrom},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -72,9 +72,8 @@ impl Lines {
     }
 
     /// Lines of bytes at hand.
-    #[cfg(test)]
-    pub(crate) fn of(bytes: &'static [u8]) -> Self {
-        Self { from: Box::new(bytes), follow: None, line: Line::default() }
+    pub(crate) fn of(bytes: impl AsRef<[u8]> + 'static) -> Self {
+        Self { from: Box::new(Cursor::new(bytes)), follow: None, line: Line::default() }
     }
 
     /// The next line; `None` at the end, which a followed file has not. `idle` runs before each

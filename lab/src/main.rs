@@ -17,12 +17,14 @@
 mod args;
 mod clock;
 mod columns;
+mod export;
 mod format;
 mod layout;
 mod lines;
 mod page;
 mod pager;
 mod paint;
+mod play;
 mod row;
 mod timeline;
 
@@ -41,6 +43,16 @@ enum Failure {
     Wrong(String),
     /// Whoever read the output has gone.
     Gone,
+}
+
+impl Failure {
+    /// Why, in words.
+    fn words(self) -> String {
+        match self {
+            Self::Nothing(why) | Self::Wrong(why) => why,
+            Self::Gone => "whoever read it has gone".to_owned(),
+        }
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -63,6 +75,9 @@ fn main() -> ExitCode {
     let ended = match arguments.command {
         Command::Columns(args) => columns::run(&args),
         Command::Timeline(args) => timeline::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Play(args) => play::run(&args),
+        Command::Lesson(args) => play::lesson::run(&args),
     };
     let (code, why) = match ended {
         Ok(()) | Err(Failure::Gone) => return ExitCode::SUCCESS,

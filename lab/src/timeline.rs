@@ -21,6 +21,9 @@ use crate::{
     row::Row,
 };
 
+/// Events on a page unless more are asked for.
+const EVENTS_MAX: u64 = 400_000;
+
 /// What is shown, and where the page goes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -40,15 +43,28 @@ pub(crate) struct Args {
     #[arg(long, value_parser = Moment::parse)]
     to: Option<Moment>,
     /// Events on the page at most; a browser gets slow with more.
-    #[arg(long, default_value_t = 400_000)]
+    #[arg(long, default_value_t = EVENTS_MAX)]
     max: u64,
 }
 
-/// Writes the page.
+impl Args {
+    /// Everything in a trace that has this name.
+    pub(crate) fn of(file: PathBuf, output: PathBuf) -> Self {
+        Self { file, output: Some(output), title: None, from: None, to: None, max: EVENTS_MAX }
+    }
+}
+
+/// Writes the page of a file.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let named =
-        |path: &Path, error: io::Error| Failure::Wrong(format!("{}: {error}", path.display()));
-    let mut lines = Lines::open(&args.file, false).map_err(|error| named(&args.file, error))?;
+    write(args, Lines::open(&args.file, false).map_err(|error| named(&args.file, error))?)
+}
+
+fn named(path: &Path, error: io::Error) -> Failure {
+    Failure::Wrong(format!("{}: {error}", path.display()))
+}
+
+/// Writes the page of these lines.
+pub(crate) fn write(args: &Args, mut lines: Lines) -> Result<(), Failure> {
     let output = args.output.clone().unwrap_or_else(|| beside(&args.file));
     let to: Box<dyn Write> = if output.as_os_str() == "-" {
         Box::new(io::stdout().lock())

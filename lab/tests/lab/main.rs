@@ -5,6 +5,7 @@
 mod browser;
 mod cluster;
 mod columns;
+mod play;
 mod timeline;
 
 use std::{

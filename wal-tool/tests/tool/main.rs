@@ -16,7 +16,6 @@ mod repair;
 mod rubbish;
 mod samples;
 mod schema;
-mod snapshot;
 mod terminal;
 
 use std::{
