@@ -337,7 +337,14 @@ impl Wal {
     pub(crate) fn shut(&self) {
         self.wake.stop();
         self.scrub_wake.stop();
-        self.writer().halt = Some(Halt::Poisoned("the log was closed".to_owned()));
+        {
+            // Not lost with this process's memory, nor written after the lock is gone.
+            let mut writer = self.writer();
+            if let Err(e) = self.give_gathered(&mut writer) {
+                tracing::warn!(error = %e, "what was gathered could not be written");
+            }
+            writer.halt = Some(Halt::Poisoned("the log was closed".to_owned()));
+        }
         self.watermark.close();
     }
 }

@@ -57,6 +57,7 @@ mod format_examples;
 pub mod fs;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gather;
 pub mod hard_state;
 mod header;
 mod index;

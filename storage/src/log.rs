@@ -349,7 +349,8 @@ impl Log {
     }
 
     /// Writes a batch: all of it or nothing, in order, visible at once, durable after a sync. Waits
-    /// for a sync or a rotation where it must. An empty batch writes nothing.
+    /// for a sync or a rotation where it must. An empty batch writes nothing. While another thread
+    /// syncs, a small batch reaches the file only once that sync has ended.
     ///
     /// # Errors
     /// `Invalid`, `HardState`, `TooLarge`: nothing was written. `Full`: nothing was written, go on

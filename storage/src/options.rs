@@ -42,6 +42,7 @@ pub struct Options {
     pub(crate) snapshot_chunk: u32,
     pub(crate) create_if_missing: bool,
     pub(crate) omit_sync: Option<SyncPoint>,
+    pub(crate) gather_always: bool,
 }
 
 /// Smallest segment: the two headers and a few pages of batches.
@@ -66,6 +67,7 @@ impl Default for Options {
             snapshot_chunk: 1 << 20,
             create_if_missing: false,
             omit_sync: None,
+            gather_always: false,
         }
     }
 }
@@ -122,6 +124,15 @@ impl Options {
     #[must_use]
     pub fn omit_sync(mut self, point: SyncPoint) -> Self {
         self.omit_sync = Some(point);
+        self
+    }
+
+    /// Writes batches only when they are to be synced, as if a sync were always under way. For the
+    /// campaigns, which write and sync in turns.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn gather_always(mut self, always: bool) -> Self {
+        self.gather_always = always;
         self
     }
 

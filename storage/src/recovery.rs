@@ -22,6 +22,7 @@ use crate::{
     entry::{EntryId, LogId},
     error::{Damage, Error, Evidence, Reason, Result},
     fs::{Dir, Found, Fs, Kind, SyncPoint, read_full},
+    gather::Gathered,
     index::Map,
     layout::{Classified, SegmentId, classify, index_name, segment_name, snapshot_name},
     metrics,
@@ -97,6 +98,8 @@ pub(crate) fn create(fs: Arc<dyn Fs>, options: Options) -> Result<Opened> {
         rotate_due: false,
         sync_due: false,
         activity: 0,
+        syncing: false,
+        gathered: Gathered::default(),
     };
     let window = (writer.version.state.first, writer.version.state.next);
     let wal = Wal::new((fs, options), log_id, writer, Recent::default());
@@ -461,6 +464,8 @@ fn commit(
         rotate_due: false,
         sync_due: false,
         activity: 0,
+        syncing: false,
+        gathered: Gathered::default(),
     };
     let wal = Wal::new((fs, options), log_id, writer, recent);
     report.read_only = wal.begin_anew(idle, &mut report.removed)?.map(|e| e.to_string());

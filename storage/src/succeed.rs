@@ -102,6 +102,9 @@ impl Wal {
             return self.go_on(&lane, &mut writer);
         }
         let started = std::time::Instant::now();
+        if self.give_gathered(&mut writer).is_err() {
+            return self.go_on(&lane, &mut writer);
+        }
         if writer.dirty_from.is_some() {
             // DURABILITY: the successor will state that all of this segment was durable.
             if let Err(e) = self.sync_file(&writer.segment, SyncPoint::Seal) {
@@ -186,6 +189,8 @@ impl Wal {
 
     /// The successor is named and durable: the writer stands in it.
     fn adopt(&self, writer: &mut Writer, base: &Base, begun: Begun, skips: bool) {
+        // What was kept back of this file stands in the successor, from `recent`.
+        writer.gathered.forget();
         let old = Arc::clone(&writer.segment);
         old.seal(base.end, base.version.seq);
         let next = base.version.state.next;

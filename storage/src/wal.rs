@@ -26,6 +26,7 @@ use crate::{
     entry::LogId,
     error::{Error, Result},
     fs::{Fs, SyncPoint},
+    gather::Gathered,
     index::{Map, Summary, file::Identity},
     keeper::{SPARE_STEP, Wake},
     meaning::{Step, place, plan, resolve_trims, steps_of_ops},
@@ -104,6 +105,9 @@ pub(crate) struct Writer {
     pub(crate) sync_due: bool,
     /// Writes so far, for the keeper to see a pause.
     pub(crate) activity: u64,
+    /// An fdatasync is under way without the writer's lock; batches are gathered until it returns.
+    pub(crate) syncing: bool,
+    pub(crate) gathered: Gathered,
 }
 
 /// The engine under [`Log`](crate::Log), shared by its handles and threads.
@@ -300,7 +304,7 @@ impl Wal {
         }
         bytes.resize(bytes.len() + HEAD_LEN, 0);
         writer.dirty_from.get_or_insert(offset);
-        self.write_at(writer, &bytes, offset)?;
+        self.give(writer, &bytes, offset)?;
 
         let before = Arc::clone(&writer.version);
         let mut map = before.map.clone();
@@ -344,23 +348,27 @@ impl Wal {
         }
     }
 
-    /// One call; a short write is a failed one, never gone on with in this file.
-    fn write_at(&self, writer: &Writer, bytes: &[u8], offset: u64) -> Result<()> {
-        let segment = &writer.segment;
-        assert!(
-            offset + bytes.len() as u64 <= segment.fence(),
-            "write up to {} beyond the fence {}",
-            offset + bytes.len() as u64,
-            segment.fence()
-        );
-        match segment.file.write_at(bytes, offset) {
-            Ok(n) if n == bytes.len() => Ok(()),
-            Ok(_) => {
-                let short = std::io::Error::from(std::io::ErrorKind::WriteZero);
-                Err(Error::io("write (short) to", &segment.path, short))
-            }
-            Err(e) => Err(Error::io("write to", &segment.path, e)),
+    /// Writes a batch, or keeps it back while a sync is under way: see `gather`.
+    fn give(&self, writer: &mut Writer, bytes: &[u8], offset: u64) -> Result<()> {
+        let Writer { segment, gathered, syncing, .. } = writer;
+        let keep = *syncing || self.options.gather_always;
+        if !keep && gathered.is_empty() {
+            return write_at(segment, bytes, offset);
         }
+        let keep = keep && gathered.takes(bytes.len());
+        gathered.add(bytes, offset);
+        if keep { Ok(()) } else { gathered.give(|bytes, at| write_at(segment, bytes, at)) }
+    }
+
+    /// Writes what was kept back; a spent segment takes none of it. After an error it is spent.
+    pub(crate) fn give_gathered(&self, writer: &mut Writer) -> Result<()> {
+        let Writer { segment, gathered, halt, .. } = writer;
+        if halt.is_some() {
+            gathered.forget();
+        }
+        gathered.give(|bytes, at| write_at(segment, bytes, at)).inspect_err(|e| {
+            writer.halt = Some(Halt::Spent(e.to_string()));
+        })
     }
 
     /// Writes a marker that states what is durable by now. Not synced. False where none fits.
@@ -388,7 +396,7 @@ impl Wal {
         }
         // DURABILITY: no sync here: the marker only adds evidence about what is durable already.
         writer.dirty_from.get_or_insert(at);
-        if let Err(e) = self.write_at(writer, &bytes, at) {
+        if let Err(e) = self.give(writer, &bytes, at) {
             writer.halt = Some(Halt::Spent(e.to_string()));
             return Err(e);
         }
@@ -417,6 +425,10 @@ impl Wal {
             if writer.dirty_from.is_none() {
                 return Ok(());
             }
+            if self.give_gathered(&mut writer).is_err() {
+                return self.go_on(lane, &mut writer);
+            }
+            writer.syncing = true;
             (Arc::clone(&writer.segment), writer.version.seq, writer.offset, writer.stated)
         };
         let started = std::time::Instant::now();
@@ -425,9 +437,16 @@ impl Wal {
         let result = self.sync_file(&segment, SyncPoint::Batches);
         metrics::fsync(started.elapsed());
         let mut writer = self.writer();
+        writer.syncing = false;
         match result {
             Ok(()) => self.synced(&mut writer, seq, end, stated),
-            Err(e) => self.sync_failed(lane, &mut writer, &e)?,
+            Err(e) => return self.sync_failed(lane, &mut writer, &e),
+        }
+        if let Err(e) = self.give_gathered(&mut writer) {
+            // What this sync was asked for is durable; what was kept back goes on in a successor, now
+            // or when it is to be synced.
+            tracing::warn!(error = %e, "what was gathered could not be written");
+            let _ = self.go_on(lane, &mut writer);
         }
         Ok(())
     }
@@ -485,6 +504,24 @@ impl Wal {
     /// Where the log is, for messages.
     pub(crate) fn root(&self) -> PathBuf {
         self.fs.root().to_path_buf()
+    }
+}
+
+/// One call; a short write is a failed one, never gone on with in this file.
+fn write_at(segment: &Segment, bytes: &[u8], offset: u64) -> Result<()> {
+    assert!(
+        offset + bytes.len() as u64 <= segment.fence(),
+        "write up to {} beyond the fence {}",
+        offset + bytes.len() as u64,
+        segment.fence()
+    );
+    match segment.file.write_at(bytes, offset) {
+        Ok(n) if n == bytes.len() => Ok(()),
+        Ok(_) => {
+            let short = std::io::Error::from(std::io::ErrorKind::WriteZero);
+            Err(Error::io("write (short) to", &segment.path, short))
+        }
+        Err(e) => Err(Error::io("write to", &segment.path, e)),
     }
 }
 

@@ -10,8 +10,18 @@ use hardlog_tests::{calls, crash::world::options};
 
 #[test]
 fn any_call_may_fail_once_or_from_then_on() {
-    let calls = calls::count().unwrap();
-    assert!(calls > 200, "only {calls} calls");
+    each_call_fails(false);
+}
+
+/// The same where batches are kept back and written together, as beside a sync.
+#[test]
+fn any_call_may_fail_while_batches_are_gathered() {
+    each_call_fails(true);
+}
+
+fn each_call_fails(gather: bool) {
+    let calls = calls::count(gather).unwrap();
+    assert!(calls > if gather { 180 } else { 200 }, "only {calls} calls");
     let effects = [
         Effect::Fail(EIO),
         Effect::Fail(ENOSPC),
@@ -23,7 +33,7 @@ fn any_call_may_fail_once_or_from_then_on() {
     for n in 0..calls {
         for effect in effects {
             for lasting in [false, true] {
-                match calls::strike(n, effect, lasting) {
+                match calls::strike(n, effect, lasting, gather) {
                     Ok(run) => {
                         struck += u64::from(run.struck > 0);
                         errors += u64::from(run.errors > 0);

@@ -36,6 +36,21 @@ fn every_crash_state_of_short_histories_keeps_every_promise() {
     }
 }
 
+/// What many threads write while one of them syncs goes to the file in one piece.
+#[test]
+fn batches_that_were_written_together_keep_every_promise() {
+    let (states, seed) = (env("HARDLOG_STATES", 150_000) / 5, env("HARDLOG_SEED", 1));
+    let base = Opts { gather: true, seed, ..Opts::default() };
+    let result = Campaign { depth: 1, base, ..Campaign::new(states, seed) }.run();
+    let shown = shown(&result);
+    println!("{shown}");
+    assert!(result.found.is_none(), "{shown}");
+    assert!(result.tally.states >= states, "{shown}");
+    for row in ["row 4, clean end", "row 5, unproven"] {
+        assert!(result.tally.rows.get(row).is_some_and(|count| *count > 200), "{row}: {shown}");
+    }
+}
+
 /// Which letters show what a sync is for, and how long a history must be.
 const CONTROLS: [(SyncPoint, &str, usize); 7] = [
     (SyncPoint::Batches, "es", 2),

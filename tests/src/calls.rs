@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use hardlog::{
-    Class, Entry, EntryId, Error, HardState, Log, SnapshotMark,
+    Class, Entry, EntryId, Error, HardState, Log, Options, SnapshotMark,
     fs::sim::{ENOSPC, Effect, Fault, Model, Rng, SimFs, When},
 };
 
@@ -42,19 +42,21 @@ pub struct Run {
 
 struct Rig {
     fs: SimFs,
+    options: Options,
     log: Option<Log>,
     view: View,
     ledger: Ledger,
     run: Run,
 }
 
-/// How many calls the history makes when nothing fails.
+/// How many calls the history makes when nothing fails. `gather` writes batches as if others synced
+/// all the time.
 ///
 /// # Errors
 /// If something fails all the same.
-pub fn count() -> Result<u64, String> {
+pub fn count(gather: bool) -> Result<u64, String> {
     let fs = SimFs::new(3);
-    let mut rig = Rig::new(fs.clone());
+    let mut rig = Rig::new(fs.clone(), gather);
     rig.history()?;
     if rig.run.errors > 0 || rig.log.is_none() {
         return Err("the history fails without any fault".to_owned());
@@ -66,10 +68,10 @@ pub fn count() -> Result<u64, String> {
 ///
 /// # Errors
 /// What is wrong.
-pub fn strike(n: u64, effect: Effect, lasting: bool) -> Result<Run, String> {
+pub fn strike(n: u64, effect: Effect, lasting: bool, gather: bool) -> Result<Run, String> {
     let fs = SimFs::new(3);
     fs.inject(Fault { when: When::Any(n), effect, lasting });
-    let mut rig = Rig::new(fs);
+    let mut rig = Rig::new(fs, gather);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         rig.history()?;
         rig.afterwards(effect)
@@ -82,9 +84,10 @@ pub fn strike(n: u64, effect: Effect, lasting: bool) -> Result<Run, String> {
 }
 
 impl Rig {
-    fn new(fs: SimFs) -> Self {
+    fn new(fs: SimFs, gather: bool) -> Self {
+        let options = options().gather_always(gather);
         let (view, ledger, run) = (View::new(1), Ledger::default(), Run::default());
-        Self { fs, log: None, view, ledger, run }
+        Self { fs, options, log: None, view, ledger, run }
     }
 
     /// A bit of everything, with a rotation by filling, and three recoveries.
@@ -122,15 +125,15 @@ impl Rig {
     // ---- each step: predict, do, note what the caller is told
 
     fn create(&mut self) -> Result<(), String> {
-        match Log::create_on(Arc::new(self.fs.clone()), options()) {
+        match Log::create_on(Arc::new(self.fs.clone()), self.options.clone()) {
             Ok(log) => self.rebase(log),
             Err(e) => {
                 self.told(&e)?;
                 self.fs.clear_faults();
-                match Log::open_on(Arc::new(self.fs.clone()), options()) {
+                match Log::open_on(Arc::new(self.fs.clone()), self.options.clone()) {
                     Ok((log, _)) => self.rebase(log),
                     Err(Error::NotALog { .. }) => {
-                        let log = Log::create_on(Arc::new(self.fs.clone()), options());
+                        let log = Log::create_on(Arc::new(self.fs.clone()), self.options.clone());
                         self.rebase(log.map_err(|e| format!("a second creation fails: {e}"))?)
                     }
                     Err(e) => Err(format!("after a creation that failed: {e}")),
@@ -283,7 +286,7 @@ impl Rig {
         } else {
             drop(log);
         }
-        match Log::open_on(Arc::new(self.fs.clone()), options()) {
+        match Log::open_on(Arc::new(self.fs.clone()), self.options.clone()) {
             Ok((log, report)) if report.read_only.is_none() => {
                 let found = self.fs.kill_image();
                 // Where reads are struck already, the disks at the end are judged instead.
@@ -303,7 +306,7 @@ impl Rig {
                 self.told(&e)?;
                 self.fs.clear_faults();
                 let found = self.fs.kill_image();
-                let opened = Log::open_on(Arc::new(self.fs.clone()), options());
+                let opened = Log::open_on(Arc::new(self.fs.clone()), self.options.clone());
                 let (log, report) = opened.map_err(|e| format!("opened without faults: {e}"))?;
                 self.judge(&log, &report, &found)?;
                 self.rebase(log)
@@ -371,7 +374,7 @@ impl Rig {
         let cut = cut.filter(|image| image.harmed.is_none()).map(|image| (image.fs, "power cut"));
         for (fs, what) in killed.into_iter().chain(cut) {
             let found = fs.kill_image();
-            let opened = Log::open_on(Arc::new(fs), options());
+            let opened = Log::open_on(Arc::new(fs), self.options.clone());
             let (log, report) = opened.map_err(|e| format!("{what}: open refuses: {e}"))?;
             self.judge(&log, &report, &found).map_err(|broken| format!("{what}: {broken}"))?;
             self.run.judged += 1;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     backup, bench_disk, corrupt, diff, dump, exit, explain, export, get, hex, import, ls, meta,
-    recover, repair, schema, stats, status, trim, truncate, verify,
+    recover, repair, schema, snapshot, stats, status, trim, truncate, verify,
 };
 
 /// Looks at a hardlog directory: what is in it, whether it is whole, and what to do if not.
@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Dump(dump::Args),
     /// Reads and checks everything: framing, checksums, chain, terms, index files, snapshots.
     Verify(verify::Args),
+    /// Snapshot files: listed, shown, verified, exported, imported.
+    Snapshot(snapshot::Args),
     /// The log as lines of JSON, from which `import` makes an equal one.
     Export(export::Args),
     /// Makes a new log of what `export` wrote.

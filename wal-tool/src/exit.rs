@@ -12,6 +12,8 @@ pub(crate) type Ended = Result<u8, Failure>;
 
 /// Nothing is wrong.
 pub(crate) const CLEAN: u8 = 0;
+/// Only what opening the log heals by itself.
+pub(crate) const HEALS: u8 = 1;
 /// The question makes no sense.
 pub(crate) const USAGE: u8 = 2;
 /// Damage that needs an operator, or replicas that contradict each other.

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
         Some(file) => Box::new(file),
         None => Box::new(out.writer()),
     };
-    let mut lines = Lines { to, line: Vec::with_capacity(BUFFER), sum: Hasher::new(), written: 0 };
+    let mut lines = Lines::new(to);
     lines.object(&header(&report.summary))?;
     let mut damaged = !snapshot(&args.dir, report, &mut lines)?;
     let (mut entries, mut failed) = (0_u64, None);
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
         return Err(Failure::Output(e));
     }
     let code = if damaged { DAMAGED } else { 0 };
-    lines.end(entries, code)?;
+    lines.end("wal-tool.export.end/1", Some(entries), code)?;
     if let Some(file) = file {
         file.done()?;
     }
@@ -160,15 +160,19 @@ fn snapshot(dir: &PathBuf, report: &VerifyReport, lines: &mut Lines<'_>) -> Resu
 }
 
 /// Lines on their way, with a checksum of all of them.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     to: Box<dyn Write + 'a>,
     line: Vec<u8>,
     sum: Hasher,
     written: u64,
 }
 
-impl Lines<'_> {
-    fn object(&mut self, object: &Value) -> io::Result<()> {
+impl<'a> Lines<'a> {
+    pub(crate) fn new(to: Box<dyn Write + 'a>) -> Self {
+        Self { to, line: Vec::with_capacity(BUFFER), sum: Hasher::new(), written: 0 }
+    }
+
+    pub(crate) fn object(&mut self, object: &Value) -> io::Result<()> {
         writeln!(self.line, "{object}")?;
         self.pass(BUFFER)
     }
@@ -197,17 +201,20 @@ impl Lines<'_> {
         Ok(())
     }
 
-    fn end(mut self, entries: u64, code: u8) -> io::Result<()> {
+    /// The last line: how many entries, where there are any to count, and a checksum of all bytes.
+    pub(crate) fn end(mut self, schema: &str, entries: Option<u64>, code: u8) -> io::Result<()> {
         self.pass(0)?;
         let crc = self.sum.clone().finalize();
-        let end = json!({
-            "schema": "wal-tool.export.end/1",
+        let mut end = json!({
+            "schema": schema,
             "row": "end",
             "exit": code,
-            "entries": entries,
             "bytes": self.written,
             "crc": format!("{crc:08x}"),
         });
+        if let Some(entries) = entries {
+            end["entries"] = json!(entries);
+        }
         writeln!(self.to, "{end}")?;
         self.to.flush()
     }

@@ -11,7 +11,8 @@ use std::{
 
 use crc32fast::Hasher;
 use hardlog::{
-    Batch, Class, Entry, EntryId, HardState, Log, Options, SnapshotMark, SnapshotWriter,
+    Batch, Class, Entry, EntryId, HardState, Log, Options, SnapshotMark, SnapshotStore,
+    SnapshotWriter,
 };
 use serde_json::{Value, json};
 
@@ -42,15 +43,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
-    let input: Box<dyn BufRead> = if args.input == Path::new("-") {
-        Box::new(BufReader::new(io::stdin().lock()))
-    } else {
-        let file = fs::File::open(&args.input);
-        let file = file.map_err(|e| Failure::Io(format!("open {}: {e}", args.input.display())))?;
-        Box::new(BufReader::with_capacity(1 << 20, file))
-    };
+    let mut lines = Lines::open(&args.input)?;
     let fresh = Fresh::new(&args.dir)?;
-    let mut lines = Lines { input, line: Vec::new(), sum: Hasher::new(), number: 0, bytes: 0 };
     let options = Options::new().segment_size(args.segment_size).background(false);
     out.busy("importing");
     let imported = import(&mut lines, fresh.path(), options);
@@ -117,7 +111,7 @@ fn import(lines: &mut Lines<'_>, dir: &Path, options: Options) -> Result<u64, Fa
         }
     };
     log.append(&waiting)?;
-    lines.check_end(&end, entries)?;
+    lines.check_end(&end, Some(entries))?;
     if mark_id.is_some() && mark.is_none() {
         return Err(lines.wrong("the snapshot that the log counts on is not in the export"));
     }
@@ -166,10 +160,19 @@ fn snapshot(
     id: Option<EntryId>,
 ) -> Result<SnapshotMark, Failure> {
     let id = id.ok_or_else(|| lines.wrong("a snapshot that the header does not name"))?;
+    Ok(pieces(lines, row, (&log.snapshots(), id))?.commit()?)
+}
+
+/// The payload of the snapshot that `row` announces.
+pub(crate) fn pieces(
+    lines: &mut Lines<'_>,
+    row: &Value,
+    (store, id): (&SnapshotStore, EntryId),
+) -> Result<SnapshotWriter, Failure> {
     let meta = row["meta"].as_str().and_then(number::unbase64);
     let meta = meta.ok_or_else(|| lines.wrong("a snapshot without its metadata"))?;
     let len = lines.number(row, "len")?;
-    let mut writer: SnapshotWriter = log.snapshots().begin(id, &meta)?;
+    let mut writer = store.begin(id, &meta)?;
     while writer.len() < len {
         let piece = lines.next()?;
         let bytes = piece["base64"].as_str().filter(|_| piece["row"] == "piece");
@@ -177,11 +180,11 @@ fn snapshot(
         let bytes = bytes.ok_or_else(|| lines.wrong("a snapshot that ends too early"))?;
         writer.write_all(&bytes).map_err(|e| Failure::Io(e.to_string()))?;
     }
-    Ok(writer.commit()?)
+    Ok(writer)
 }
 
 /// The lines of an export, counted and summed.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     input: Box<dyn BufRead + 'a>,
     line: Vec<u8>,
     /// Of all lines before the current one.
@@ -191,7 +194,19 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn next(&mut self) -> Result<Value, Failure> {
+    /// Opens a file, or standard input for `-`.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let input: Box<dyn BufRead> = if path == Path::new("-") {
+            Box::new(BufReader::new(io::stdin().lock()))
+        } else {
+            let file = fs::File::open(path);
+            let file = file.map_err(|e| Failure::Io(format!("open {}: {e}", path.display())))?;
+            Box::new(BufReader::with_capacity(1 << 20, file))
+        };
+        Ok(Self { input, line: Vec::new(), sum: Hasher::new(), number: 0, bytes: 0 })
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Value, Failure> {
         self.sum.update(&self.line);
         self.bytes += self.line.len() as u64;
         self.line.clear();
@@ -205,7 +220,7 @@ impl Lines<'_> {
         serde_json::from_slice(&self.line).map_err(|e| self.wrong(&e.to_string()))
     }
 
-    fn wrong(&self, what: &str) -> Failure {
+    pub(crate) fn wrong(&self, what: &str) -> Failure {
         Failure::Refused(format!("line {}: {what}", self.number))
     }
 
@@ -213,7 +228,7 @@ impl Lines<'_> {
         of[name].as_u64().ok_or_else(|| self.wrong(&format!("{name} is no number")))
     }
 
-    fn id(&self, of: &Value) -> Result<Option<EntryId>, Failure> {
+    pub(crate) fn id(&self, of: &Value) -> Result<Option<EntryId>, Failure> {
         if of.is_null() {
             return Ok(None);
         }
@@ -228,9 +243,10 @@ impl Lines<'_> {
         Ok(Entry { id, payload: payload.into() })
     }
 
-    fn check_end(&self, end: &Value, entries: u64) -> Result<(), Failure> {
+    /// Holds the last line against all lines before it.
+    pub(crate) fn check_end(&self, end: &Value, entries: Option<u64>) -> Result<(), Failure> {
         let crc = format!("{:08x}", self.sum.clone().finalize());
-        if end["crc"] != crc || end["bytes"] != self.bytes || end["entries"] != entries {
+        if end["crc"] != crc || end["bytes"] != self.bytes || entries != end["entries"].as_u64() {
             return Err(self.wrong("the export is not as it was written: its checksum differs"));
         }
         Ok(())

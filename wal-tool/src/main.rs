@@ -33,6 +33,7 @@ mod place;
 mod recover;
 mod repair;
 mod schema;
+mod snapshot;
 mod source;
 mod stats;
 mod status;
@@ -118,6 +119,7 @@ fn run(arguments: Arguments, out: &mut Out) -> Ended {
         (Some(Command::Dump(args)), _) => dump::run(&args, out),
         (Some(Command::Export(args)), _) => export::run(&args, out),
         (Some(Command::Import(args)), _) => import::run(&args, out),
+        (Some(Command::Snapshot(args)), _) => snapshot::run(&args, out),
         (Some(Command::Backup(args)), _) => backup::run_backup(&args, out),
         (Some(Command::Restore(args)), _) => backup::run_restore(&args, out),
         (Some(Command::Repair(args)), _) => repair::run(&args, out),

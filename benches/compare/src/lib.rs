@@ -4,6 +4,8 @@
 //! Above: the program. Below: the libraries that are compared, and the bare disk.
 
 pub mod disk;
+pub mod growth;
+pub mod plot;
 pub mod sheet;
 pub mod store;
 pub mod work;

@@ -32,6 +32,8 @@ const THREADS_MAX: usize = 8;
 pub struct VerifyOptions {
     /// Read what an open reads: headers, index files, the last segment, the ends of snapshots.
     pub quick: bool,
+    /// Read snapshot files whole, also where everything else is only looked at.
+    pub whole_snapshots: bool,
     /// Segments that are read at once; 0 stands for as many as there are processors.
     pub threads: usize,
 }
@@ -47,6 +49,13 @@ impl VerifyOptions {
     #[must_use]
     pub fn quick(mut self, quick: bool) -> Self {
         self.quick = quick;
+        self
+    }
+
+    /// Reads snapshot files whole, also with [`VerifyOptions::quick`].
+    #[must_use]
+    pub fn whole_snapshots(mut self, whole: bool) -> Self {
+        self.whole_snapshots = whole;
         self
     }
 
@@ -181,8 +190,9 @@ fn look_once(
         troubles,
     };
     judge.judge(&members);
+    let ends_only = options.quick && !options.whole_snapshots;
     let of_log = (judge.log_id(), judge.summary.mark);
-    let snapshots = snapshots::check(fs, &found, of_log, options.quick, &mut read);
+    let snapshots = snapshots::check(fs, &found, of_log, ends_only, &mut read);
     judge.findings.extend(snapshots.findings);
     judge.troubles.extend(snapshots.troubles);
     let segments = judge.rows(&members);

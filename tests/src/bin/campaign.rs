@@ -46,6 +46,7 @@ fn parse() -> std::result::Result<Args, String> {
                 let found = SyncPoint::ALL.iter().find(|point| format!("{point:?}") == name);
                 args.opts.omit = Some(*found.ok_or(format!("no sync {name}"))?);
             }
+            "--gather" => args.opts.gather = true,
             "--nested" => args.opts.nested = true,
             "--list" => args.list = true,
             other => return Err(format!("no option {other}")),
@@ -80,7 +81,7 @@ fn main() -> ExitCode {
             let new = Campaign::new(args.states, args.opts.seed);
             let letters = args.letters.unwrap_or(new.letters.clone());
             let (depth, length) = (args.depth, args.length);
-            let base = Opts { omit: args.opts.omit, ..new.base.clone() };
+            let base = Opts { omit: args.opts.omit, gather: args.opts.gather, ..new.base.clone() };
             Campaign { depth, length, letters, base, progress: true, ..new }.run()
         }
     };

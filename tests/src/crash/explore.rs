@@ -54,6 +54,8 @@ pub struct Opts {
     /// A sync that the log under test leaves out: a control. The creation is sound and on the
     /// platter then, and so are the opens that judge, so that what fails is the history.
     pub omit: Option<SyncPoint>,
+    /// Whether batches are kept back until a sync, as they are while another one is under way.
+    pub gather: bool,
 }
 
 impl Default for Opts {
@@ -66,6 +68,7 @@ impl Default for Opts {
             every: false,
             seed: 1,
             omit: None,
+            gather: false,
         }
     }
 }
@@ -148,6 +151,7 @@ pub fn explore(history: &str, opts: &Opts) -> Outcome {
         Arc::new(move |fs: &SimFs| looker.look(fs))
     };
     let mut world = World::new(opts.seed, opts.model, ledger, hook);
+    world.gather(opts.gather);
     let run = catch_unwind(AssertUnwindSafe(|| run(&mut world, history, &looker)));
     let (used, broken) = match run {
         Ok(Ok(used)) => (used, None),

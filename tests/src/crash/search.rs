@@ -178,11 +178,12 @@ pub fn tell((history, opts, found): &(String, Opts, Found)) -> String {
         out.push_str(&format!("  {letter}  {what}\n"));
     }
     let model = if opts.model == Model::Journal { " --journal" } else { "" };
+    let gather = if opts.gather { " --gather" } else { "" };
     let omit = opts.omit.map(|point| format!(" --without {point:?}")).unwrap_or_default();
     let nested = if opts.nested { " --nested" } else { "" };
     out.push_str(&format!(
         "  broken: {}\n  state: {}\n  again: cargo run -p hardlog-tests --release --bin campaign -- \
-         --history '{history}' --seed {} --limit {} --rot {}{model}{nested}{omit}\n",
+         --history '{history}' --seed {} --limit {} --rot {}{model}{nested}{omit}{gather}\n",
         found.broken, found.state, opts.seed, opts.limit, opts.rot
     ));
     out

@@ -85,6 +85,7 @@ pub struct World {
     log: Option<Log>,
     view: View,
     options: Options,
+    gathers: bool,
     ledger: Arc<Mutex<Ledger>>,
     hook: Hook,
     model: Model,
@@ -109,6 +110,7 @@ impl World {
             log: None,
             view: View::new(1),
             options: options(),
+            gathers: false,
             ledger,
             hook,
             model,
@@ -116,6 +118,12 @@ impl World {
             payloads: 0,
             hurt: false,
         }
+    }
+
+    /// From the next open on, whether batches are kept back until a sync.
+    pub fn gather(&mut self, gather: bool) {
+        self.gathers = gather;
+        self.options = options().gather_always(gather);
     }
 
     /// Creates the log.
@@ -134,7 +142,7 @@ impl World {
     /// # Errors
     /// If the log does not open.
     pub fn omit(&mut self, point: SyncPoint) -> Result<(), Broken> {
-        self.options = options().omit_sync(point);
+        self.options = self.options.clone().omit_sync(point);
         self.kill()?;
         self.fs.settle();
         Ok(())
@@ -302,6 +310,13 @@ impl World {
     }
 
     fn failing_append(&mut self, effect: Effect) -> Result<Did, Broken> {
+        if self.gathers {
+            // The write comes with the sync.
+            return match self.append(900)? {
+                Did::Done => self.sync(&[(Call::Write, 0, effect)]),
+                Did::Unused => Ok(Did::Unused),
+            };
+        }
         self.inject(Call::Write, 0, effect);
         let done = self.append(900);
         self.fs.clear_faults();

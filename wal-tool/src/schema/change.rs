@@ -47,6 +47,13 @@ pub(super) fn alone() -> Vec<Definition> {
         named("repaired", repaired),
         named("recovered", recovered()),
         named("import", ended(vec![("entries", count())])),
+        named(
+            "snapshot.import",
+            ended(vec![
+                ("id", part("entry-id")),
+                ("became", word(&["replaced", "marked", "new log", "was there"])),
+            ]),
+        ),
         named("manifest", manifest()),
         named("backup", backup),
         named(

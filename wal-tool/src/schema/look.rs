@@ -51,6 +51,15 @@ pub(super) fn alone() -> Vec<Definition> {
         named("segment", segment()),
         named("snapshot", snapshot()),
         named("finding", finding()),
+        named("snapshot.show", shown()),
+        named(
+            "snapshot.verify",
+            ended(vec![
+                ("verdict", word(&["clean", "heals on open", "damaged"])),
+                ("snapshots", list(part("a.snapshot"))),
+                ("findings", list(part("a.finding"))),
+            ]),
+        ),
         named("ls", ls()),
         named("get", get()),
         named("hex", ended(vec![("segment", count()), ("fields", list_or_count("a.field"))])),
@@ -138,6 +147,20 @@ fn snapshot() -> Fields {
         ("marked", yes_or_no()),
         ("sound", yes_or_no()),
     ]
+}
+
+fn shown() -> Fields {
+    ended(vec![
+        ("file", text()),
+        ("id", part("entry-id")),
+        ("marked", yes_or_no()),
+        ("bytes", count()),
+        ("payload_bytes", or_null(count())),
+        ("crc", or_null(hex())),
+        ("meta", base64()),
+        ("begins", or_null(base64())),
+        ("damage", or_null(text())),
+    ])
 }
 
 pub(super) fn finding() -> Fields {

@@ -39,6 +39,8 @@ pub(super) fn alone() -> Vec<Definition> {
         named("export", header()),
         ("export.row", any(&export_rows())),
         named("export.end", end()),
+        named("snapshot.export", vec![("row", is("header")), ("id", part("entry-id"))]),
+        named("snapshot.export.end", end().into_iter().filter(|f| f.0 != "entries").collect()),
     ]
 }
 

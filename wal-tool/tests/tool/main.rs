@@ -16,6 +16,7 @@ mod repair;
 mod rubbish;
 mod samples;
 mod schema;
+mod snapshot;
 mod terminal;
 
 use std::{

@@ -27,7 +27,8 @@ pub(crate) fn hold(arguments: &str, stdout: &[u8]) {
     let words: Vec<&str> = arguments.split_whitespace().collect();
     let format = words.windows(2).find(|two| two[0] == "--format").map(|two| two[1]);
     let json = words.contains(&"--json") || format == Some("json");
-    let stream = words.first() == Some(&"export") || format == Some("ndjson");
+    let bare = words.contains(&"--payload");
+    let stream = (words.contains(&"export") && !bare) || format == Some("ndjson");
     if (!json && !stream) || words.contains(&"--help") || words.first() == Some(&"schema") {
         return;
     }
@@ -306,6 +307,10 @@ fn failures_and_the_rest_are_objects_of_the_schema_too() {
         ("truncate n2 --after 595 --json", 0),
         ("export n1", 3),
         ("export n2", 0),
+        ("snapshot show n1 --json", 0),
+        ("snapshot verify n1 --json", 0),
+        ("snapshot ls n1 --json", 0),
+        ("snapshot export n1", 0),
         ("corrupt n1 --kind bit --json", 0),
         ("corrupt n2 --kind bit --json", 6),
         ("backup n2 kept --json", 0),

@@ -87,7 +87,7 @@ impl Store for Hardlog {
     fn settle(&self) -> Result<()> {
         let (started, wanted) = (Instant::now(), self.dir.display().to_string());
         let sealed = segments(&self.dir).saturating_sub(1);
-        while started.elapsed() < Duration::from_secs(60) {
+        while started.elapsed() < Duration::from_secs(120) {
             let maps = fs::read_to_string("/proc/self/maps")?;
             let ours = |line: &&str| line.contains(&wanted) && line.contains(".wal");
             if maps.lines().filter(ours).count() >= sealed {
