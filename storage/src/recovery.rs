@@ -332,19 +332,15 @@ fn replay_all(top: &Arc<Segment>, links: &mut [Link], outline: &Outline) -> Resu
     }
     let base = Base { end, version: Arc::new(version.clone()) };
     let mut again = Vec::new();
+    let mut pieces = Pieces { top, bytes: Bytes::new(), base: 0, end: outline.x };
     for item in items.filter(|item| item.steps.is_some()) {
         replay(&mut version, &item, &top.path)?;
-        let len = usize::try_from(item.end - item.offset).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len];
-        let read = read_full(&*top.file, &mut bytes, item.offset)
-            .map_err(|e| Error::io("read", &top.path, e))?;
-        bytes.truncate(read);
         again.push(Kept {
             segment: top.id(),
             offset: item.offset,
             end: item.end,
             seq: item.seq,
-            bytes: Bytes::from(bytes),
+            bytes: pieces.get(item.offset, item.end)?,
             after: Arc::new(version.clone()),
         });
     }
@@ -363,6 +359,35 @@ fn replay_all(top: &Arc<Segment>, links: &mut [Link], outline: &Outline) -> Resu
         })));
     }
     Ok(Replayed { base, newest: version, again })
+}
+
+/// The batches at the end of a segment, many of them with one read.
+struct Pieces<'a> {
+    top: &'a Segment,
+    bytes: Bytes,
+    /// Offset of the first of `bytes`.
+    base: u64,
+    /// Nothing beyond is read.
+    end: u64,
+}
+
+impl Pieces<'_> {
+    /// Bytes read at once, or as many as a batch has.
+    const LEN: u64 = 256 << 10;
+
+    /// The bytes `from..to`. Called with rising offsets.
+    fn get(&mut self, from: u64, to: u64) -> Result<Bytes> {
+        if from < self.base || to > self.base + self.bytes.len() as u64 {
+            let len = (to - from).max(Self::LEN.min(self.end.saturating_sub(from)));
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+            let read = read_full(&*self.top.file, &mut bytes, from)
+                .map_err(|e| Error::io("read", &self.top.path, e))?;
+            bytes.truncate(read);
+            (self.bytes, self.base) = (bytes.into(), from);
+        }
+        let within = |at: u64| usize::try_from(at - self.base).unwrap_or(usize::MAX);
+        Ok(self.bytes.slice(within(from)..within(to).min(self.bytes.len())))
+    }
 }
 
 fn report_of(top: &Segment, links: &[Link], outline: &Outline, newest: &Version) -> RecoveryReport {

@@ -319,13 +319,23 @@ impl Site<'_> {
 
         let (mut offset, mut last) = (state_end, plan.seq);
         let mut moved = Vec::with_capacity(plan.again.len());
-        for kept in &plan.again {
-            let mut bytes = kept.bytes.to_vec();
-            seal(&mut bytes, place(offset, kept.seq, false));
-            put(&bytes, offset)?;
-            let end = offset + bytes.len() as u64;
-            moved.push(Moved { offset, end, seq: kept.seq, bytes: bytes.into() });
-            (offset, last) = (end, kept.seq);
+        for group in groups(&plan.again) {
+            let (start, len) = (offset, group.iter().map(|kept| kept.bytes.len()).sum());
+            let mut bytes = Vec::with_capacity(len);
+            for kept in group {
+                let at = bytes.len();
+                bytes.extend_from_slice(&kept.bytes);
+                seal(&mut bytes[at..], place(offset, kept.seq, false));
+                (offset, last) = (offset + kept.bytes.len() as u64, kept.seq);
+            }
+            put(&bytes, start)?;
+            let (bytes, mut at) = (bytes::Bytes::from(bytes), 0);
+            moved.extend(group.iter().map(|kept| {
+                let piece = bytes.slice(at..at + kept.bytes.len());
+                let offset = start + at as u64;
+                at += piece.len();
+                Moved { offset, end: start + at as u64, seq: kept.seq, bytes: piece }
+            }));
         }
 
         let mut marker = encode(&promises(&plan.newest), u64::MAX)?;
@@ -375,6 +385,23 @@ impl Site<'_> {
 
 /// Bytes that a State batch with all its slots may take, whatever the limit of other batches.
 const BATCH_BOUND_MIN: u64 = 128 << 10;
+
+/// Runs of batches that are written with one call: as many as fit 256 KiB, or one that does not.
+fn groups(again: &[Kept]) -> impl Iterator<Item = &[Kept]> {
+    const LEN: usize = 256 << 10;
+    let mut rest = again;
+    std::iter::from_fn(move || {
+        let mut len = 0;
+        let fits = |kept: &&Kept| {
+            len += kept.bytes.len();
+            len <= LEN
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (group, after) = rest.split_at_checked(count)?;
+        rest = after;
+        Some(group)
+    })
+}
 
 /// The version after a batch that stands in the successor now.
 fn apply_again(version: &Version, moved: &Moved) -> Version {

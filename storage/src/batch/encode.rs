@@ -65,11 +65,18 @@ pub(crate) fn seal(buf: &mut [u8], seal: Seal) {
 
 /// CRC of a head: salt and offset, then `rest`, the bytes from 8 to the end of the sections.
 pub(super) fn head_crc(salt: u64, offset: u64, rest: &[u8]) -> u32 {
-    let mut seed = [0; 16];
-    LE::write_u64(&mut seed[..8], salt);
-    LE::write_u64(&mut seed[8..], offset);
+    const SEED: usize = 16;
+    let mut buf = [0; 256];
+    LE::write_u64(&mut buf[..8], salt);
+    LE::write_u64(&mut buf[8..SEED], offset);
+    // In one piece where that is short, as nearly all are: sixteen bytes alone take as long as a
+    // hundred.
+    if let Some(tail) = buf.get_mut(SEED..SEED + rest.len()) {
+        tail.copy_from_slice(rest);
+        return crc32fast::hash(&buf[..SEED + rest.len()]);
+    }
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&seed);
+    hasher.update(&buf[..SEED]);
     hasher.update(rest);
     hasher.finalize()
 }

@@ -81,12 +81,8 @@ fn bad_header(path: &Path, bad: BadHeader) -> Error {
 /// What the active segment says of the window: its first index now, and the lowest cut it makes.
 pub(crate) fn window_of(outline: &Outline) -> (Index, Option<Index>) {
     let (mut first, mut cut) = (outline.state.first, None);
-    let many = outline.items.iter().filter_map(|item| match item.steps {
-        Some(Steps::Many(steps)) => Some(steps),
-        Some(Steps::Run(_)) | None => None,
-    });
-    for step in many.flatten() {
-        match step {
+    for step in outline.items.lists().flatten() {
+        match *step {
             Step::Trim(to, _) => first = to,
             Step::Reset(to, _) => (first, cut) = (to, Some(0)),
             Step::Truncate(from) => cut = Some(cut.map_or(from, |c: Index| c.min(from))),
@@ -102,12 +98,12 @@ pub(crate) fn window_of(outline: &Outline) -> (Index, Option<Index>) {
 /// `Corrupt` where one is missing, foreign or damaged; `Io`.
 pub(crate) fn walk(fs: &dyn Fs, top: &Header, outline: &Outline) -> Result<Vec<Link>> {
     let (first, mut cut) = window_of(outline);
-    let mut links = Vec::new();
+    let (mut links, mut buf) = (Vec::new(), Vec::new());
     let (mut next, mut empty) = (outline.state.next, outline.state.is_empty());
     let mut header = *top;
     while next > first && !empty && cut.is_none_or(|cut| cut > first) {
         let Some(predecessor) = header.predecessor else { break };
-        let (link, state) = link(fs, top.log_id, &predecessor)?;
+        let (link, state) = link(fs, top.log_id, &predecessor, &mut buf)?;
         (next, empty) = (state.next, state.is_empty());
         cut = link.summary.lowest_cut;
         header = link.segment.header;
@@ -116,7 +112,12 @@ pub(crate) fn walk(fs: &dyn Fs, top: &Header, outline: &Outline) -> Result<Vec<L
     Ok(links)
 }
 
-fn link(fs: &dyn Fs, log_id: LogId, predecessor: &Predecessor) -> Result<(Link, LogState)> {
+fn link(
+    fs: &dyn Fs,
+    log_id: LogId,
+    predecessor: &Predecessor,
+    buf: &mut Vec<u8>,
+) -> Result<(Link, LogState)> {
     let path = segment_path(fs, predecessor.id);
     let missing = |reason| damage(&path, 0, reason, Evidence::Chain);
     let opened = match open_segment(fs, predecessor.id) {
@@ -139,7 +140,7 @@ fn link(fs: &dyn Fs, log_id: LogId, predecessor: &Predecessor) -> Result<(Link, 
         end: predecessor.end,
         last_seq: predecessor.last_seq,
     };
-    let indexed = read_index(fs, header.id).filter(|(found, _)| *found == identity);
+    let indexed = read_index_into(fs, header.id, buf).filter(|(found, _)| *found == identity);
     let scanned = indexed.is_none();
     let (state, summary, bad) = match indexed {
         Some((_, summary)) => {
@@ -156,6 +157,12 @@ fn link(fs: &dyn Fs, log_id: LogId, predecessor: &Predecessor) -> Result<(Link, 
 
 /// The index file of segment `id`, if it is there and checks.
 pub(crate) fn read_index(fs: &dyn Fs, id: SegmentId) -> Option<(Identity, Summary)> {
+    read_index_into(fs, id, &mut Vec::new())
+}
+
+/// As [`read_index`], through a buffer for many of them: the first touch of fresh memory takes longer
+/// than reading an index into it.
+fn read_index_into(fs: &dyn Fs, id: SegmentId, buf: &mut Vec<u8>) -> Option<(Identity, Summary)> {
     let file = fs.open(Dir::Root, &index_name(id), Access::Read).ok()?;
     let len = file.len().ok()?;
     let mut front = [0; FIXED];
@@ -163,9 +170,9 @@ pub(crate) fn read_index(fs: &dyn Fs, id: SegmentId) -> Option<(Identity, Summar
     if !can_be(&front[..read], len) {
         return None;
     }
-    let mut bytes = vec![0; usize::try_from(len).ok()?];
-    let read = read_full(&*file, &mut bytes, 0).ok()?;
-    decode_index(&bytes[..read])
+    buf.resize(usize::try_from(len).ok()?, 0);
+    let read = read_full(&*file, buf, 0).ok()?;
+    decode_index(&buf[..read])
 }
 
 /// The State batch alone.

@@ -110,6 +110,24 @@ impl Items {
         self.expected.seq
     }
 
+    /// The steps of those that are more, or something else, than one run of entries; in their order.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &[Step]> {
+        self.others.iter().filter_map(|item| match &item.steps {
+            Some(Steps::Many(steps)) => Some(steps.as_slice()),
+            Some(Steps::Run(_)) | None => None,
+        })
+    }
+
+    /// Which is the last that ends at or before `floor`; the first where none does.
+    pub(crate) fn last_before(&self, floor: u64) -> usize {
+        let mut others = self.others.iter().rev();
+        let mut ends = self.rows.iter().enumerate().rev().filter_map(|(at, row)| {
+            let packed = u64::from(row.offset) + u64::from(row.len);
+            Some((at, if row.count > 0 { packed } else { others.next()?.end }))
+        });
+        ends.find(|(_, end)| *end <= floor).map_or(0, |(at, _)| at)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Item> {
         let (mut expected, mut others) = (Expected::default(), self.others.iter());
         self.rows.iter().filter_map(move |row| {
@@ -162,5 +180,23 @@ mod tests {
         assert_eq!((items.len(), items.last_seq(), items.end()), (14, 20, 13_500));
         let packed = items.rows.iter().filter(|row| row.count > 0).count();
         assert_eq!(packed, 5, "those that just go on, and no others");
+    }
+
+    #[test]
+    fn the_last_before_a_place_is_the_last_that_ends_by_it() {
+        let put = [
+            other(8192, 7, false, None),
+            run(9000, 8, (1, 1), 3),
+            run(9300, 9, (4, 1), 1),
+            other(12_288, 9, true, None),
+            run(12_400, 10, (5, 1), 2),
+            run(12_600, 11, (7, 2), 1),
+        ];
+        let mut items = Items::default();
+        put.iter().for_each(|item| items.push(item.clone()));
+        for floor in 8000..13_000 {
+            let last = put.iter().rposition(|item| item.end <= floor);
+            assert_eq!(items.last_before(floor), last.unwrap_or(0), "{floor}");
+        }
     }
 }

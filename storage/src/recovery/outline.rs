@@ -149,10 +149,7 @@ impl Outline {
             }
             before = proven;
         }
-        let floor = unproven / PAGE * PAGE;
-        let whole = self.items.iter().take_while(|item| item.offset < unproven);
-        let ends = whole.enumerate().filter(|(_, item)| item.end <= floor);
-        ends.last().map_or(0, |(at, _)| at)
+        self.items.last_before(unproven / PAGE * PAGE)
     }
 }
 
