@@ -38,10 +38,9 @@ impl Recent {
     }
 
     /// Drops the oldest batches over `max` bytes, as far as they are safe on disk: those of older
-    /// segments, and those of `segment` that end before the page of `durable_end`.
-    /// Returns the last one dropped of `segment`.
-    pub(crate) fn evict(&mut self, max: u64, segment: SegmentId, durable_end: u64) -> Option<Kept> {
-        let mut last = None;
+    /// segments, and those of `segment` that end before the page of `durable_end`. Returns them.
+    pub(crate) fn evict(&mut self, max: u64, segment: SegmentId, durable_end: u64) -> Vec<Kept> {
+        let mut gone = Vec::new();
         while self.bytes > max {
             let safe = |k: &Kept| k.segment < segment || k.end <= durable_end / PAGE * PAGE;
             if !self.kept.front().is_some_and(safe) {
@@ -49,9 +48,9 @@ impl Recent {
             }
             let Some(kept) = self.kept.pop_front() else { break };
             self.bytes -= weight(&kept);
-            last = Some(kept).filter(|kept| kept.segment == segment).or(last);
+            gone.push(kept);
         }
-        last
+        gone
     }
 
     /// Lets go of the files behind everything before `first`, whose trim of sequence `seq` is proven:

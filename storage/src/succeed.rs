@@ -111,7 +111,7 @@ impl Wal {
                 return self.sync_failed(&lane, &mut writer, &e);
             }
             let (seq, end, stated) = (writer.version.seq, writer.offset, writer.stated);
-            self.synced(&mut writer, seq, end, stated);
+            drop(self.synced(&mut writer, seq, end, stated));
         }
         let base = Base { end: writer.offset, version: Arc::clone(&writer.version) };
         let predecessor = named(&writer.segment.header, &base);

@@ -338,14 +338,9 @@ impl Wal {
     fn keep(&self, writer: &mut Writer, kept: Kept) {
         let mut recent = self.recent();
         recent.push(kept);
-        self.evict(writer, &mut recent);
-    }
-
-    pub(crate) fn evict(&self, writer: &mut Writer, recent: &mut Recent) {
-        let id = writer.segment.id();
-        if let Some(last) = recent.evict(self.options.recent_max, id, writer.durable_end) {
-            writer.base = Base { end: last.end, version: last.after };
-        }
+        // What is over the limit goes with the next sync, with no lock held; but not much more.
+        let max = self.options.recent_max;
+        drop(evict(writer, &mut recent, max + max / 16));
     }
 
     /// Writes a batch, or keeps it back while a sync is under way: see `gather`.
@@ -438,28 +433,32 @@ impl Wal {
         metrics::fsync(started.elapsed());
         let mut writer = self.writer();
         writer.syncing = false;
-        match result {
+        let gone = match result {
             Ok(()) => self.synced(&mut writer, seq, end, stated),
             Err(e) => return self.sync_failed(lane, &mut writer, &e),
-        }
+        };
         if let Err(e) = self.give_gathered(&mut writer) {
             // What this sync was asked for is durable; what was kept back goes on in a successor, now
             // or when it is to be synced.
             tracing::warn!(error = %e, "what was gathered could not be written");
             let _ = self.go_on(lane, &mut writer);
         }
+        drop(writer);
+        drop(gone);
         Ok(())
     }
 
-    /// Records that a sync covered everything before `end`.
-    pub(crate) fn synced(&self, writer: &mut Writer, seq: u64, end: u64, stated: u64) {
+    /// Records that a sync covered everything before `end`. Returns what is no longer kept in memory,
+    /// for the caller to drop where nobody waits for it.
+    pub(crate) fn synced(&self, writer: &mut Writer, seq: u64, end: u64, stated: u64) -> Vec<Kept> {
         writer.durable_seq = seq;
         writer.durable_end = end;
         writer.dirty_from = (writer.offset > end).then_some(end);
         writer.stated_synced = stated;
-        self.evict(writer, &mut self.recent());
+        let gone = evict(writer, &mut self.recent(), self.options.recent_max);
         self.watermark.advance(seq);
         self.remove_files(writer);
+        gone
     }
 
     /// A failed sync ends the file; the log goes on in a successor or stops.
@@ -505,6 +504,15 @@ impl Wal {
     pub(crate) fn root(&self) -> PathBuf {
         self.fs.root().to_path_buf()
     }
+}
+
+/// Takes the oldest batches over `max` bytes out of memory, as far as they are safe on disk.
+fn evict(writer: &mut Writer, recent: &mut Recent, max: u64) -> Vec<Kept> {
+    let gone = recent.evict(max, writer.segment.id(), writer.durable_end);
+    if let Some(last) = gone.last().filter(|last| last.segment == writer.segment.id()) {
+        writer.base = Base { end: last.end, version: Arc::clone(&last.after) };
+    }
+    gone
 }
 
 /// One call; a short write is a failed one, never gone on with in this file.
