@@ -4,26 +4,24 @@
 //!   look ─▶ segments, oldest first ─▶ their index files ─▶ snapshots      each: tmp/, sync, rename
 //! ```
 //!
-//! Above: `wal-tool backup` and `restore`, and a service that wants the same. Below: two `Fs` and one
-//! quick look. It takes no lock: of a log that is open it copies what stood in it at the look.
+//! Above: `wal-tool backup` and `restore`, and a service that wants the same. Below: `copy` and
+//! one quick look. It takes no lock: of a log that is open it copies what stood in it at the look.
 //! INVARIANT: nothing of the source is changed; nothing in the target is overwritten.
 //! INVARIANT: a file has its name in the target only when it is durable there.
 //! What it does not do: judge. A damaged log is copied with its damage, byte for byte.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use crate::{
+    copy::{Copied, copy as copy_one},
     error::{Error, Result},
-    fs::{Access, Dir, File, Fs, read_full, write_full},
+    fs::{Dir, Fs},
     inspect::{Role, VerifyOptions, VerifyReport, look, verify},
     layout::{index_name, segment_name, snapshot_name},
 };
 
-/// Bytes copied at once.
-const CHUNK: usize = 1 << 20;
 /// Looks at a live log whose files go while they are copied.
 const TRIES: usize = 5;
-const PAGE: u64 = 4096;
 
 /// A file that was copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +117,8 @@ fn copy_all(
     let found = look(from)?;
     let live = report.lock.may_be_live();
     let mut copy = |dir, name: String, end| {
-        let copied = copy_file((from, to), dir, &name, end)?;
+        let Copied { len, crc } = copy_one((from, dir, &name), (to, dir, &name), end)?;
+        let copied = CopiedFile { dir, name, len, crc };
         progress(&copied);
         files.push(copied);
         Ok(())
@@ -141,47 +140,6 @@ fn copy_all(
         copy(Dir::Snapshots, snapshot_name(index, term), None)?;
     }
     Ok(())
-}
-
-/// Copies one file; beyond `end`, where one is given, zeros to the end of the page.
-fn copy_file(
-    (from, to): (&dyn Fs, &dyn Fs),
-    dir: Dir,
-    name: &str,
-    end: Option<u64>,
-) -> Result<CopiedFile> {
-    let source_path = from.root().join(dir.name()).join(name);
-    let target_path = to.root().join(dir.name()).join(name);
-    let source =
-        from.open(dir, name, Access::Read).map_err(|e| Error::io("open", &source_path, e))?;
-    let target: Arc<dyn File> =
-        to.create(Dir::Tmp, name).map_err(|e| Error::io("create", &target_path, e))?;
-    let mut crc = crc32fast::Hasher::new();
-    let mut put = |bytes: &[u8], offset: u64| {
-        crc.update(bytes);
-        write_full(&*target, bytes, offset).map_err(|e| Error::io("write", &target_path, e))
-    };
-    let (mut chunk, mut offset) = (vec![0; CHUNK], 0_u64);
-    loop {
-        let left = end.map_or(u64::MAX, |end| end.saturating_sub(offset));
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
-        let got = read_full(&*source, &mut chunk[..want], offset)
-            .map_err(|e| Error::io("read", &source_path, e))?;
-        put(&chunk[..got], offset)?;
-        offset += got as u64;
-        if got < want || want == 0 {
-            break;
-        }
-    }
-    if end.is_some() {
-        let zeros = usize::try_from(offset.next_multiple_of(PAGE) + PAGE - offset).unwrap_or(0);
-        put(&vec![0; zeros], offset)?;
-        offset += zeros as u64;
-    }
-    // DURABILITY: before the file gets its name, so that a name never stands for half a copy.
-    target.sync().map_err(|e| Error::io("sync", &target_path, e))?;
-    to.rename((Dir::Tmp, name), (dir, name)).map_err(|e| Error::io("rename", &target_path, e))?;
-    Ok(CopiedFile { dir, name: name.to_owned(), len: offset, crc: crc.finalize() })
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@
 
 pub mod backup;
 pub mod batch;
+mod copy;
 pub mod entry;
 pub mod error;
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Copies of files: the backup that is made before a repair, and what is set aside in quarantine.
 //!
-//! Above: `apply`, `recover`. Below: `fs`. Memory is one buffer.
+//! Above: `apply`, `recover`. Below: `copy`, `fs`.
 //! INVARIANT: a copy gets its name only after its bytes are synced, and what has the name already is
 //! kept if it holds the same bytes: so copying can be cut off and begun again.
 
 use std::io;
 
 use crate::{
+    copy::{At, CHUNK, copy, write_anew},
     error::{Error, Result},
     fs::{Access, Dir, Fs, read_full, write_full},
     inspect::Inventory,
@@ -14,13 +15,8 @@ use crate::{
     repair::{Refusal, RepairError},
 };
 
-/// Bytes copied at once.
-const CHUNK: usize = 1 << 20;
 /// Tries to give a file of the log a second name in the backup; an error means that it is copied.
 pub type Linker<'a> = &'a dyn Fn(Dir, &str) -> io::Result<()>;
-
-/// A file: where, in which directory, and its name.
-pub(crate) type At<'a> = (&'a dyn Fs, Dir, &'a str);
 
 /// Copies all files of the log to `to`. All segments but the newest, index files and snapshots are
 /// never written to again, so a second name serves where `link` can give one.
@@ -57,7 +53,7 @@ pub(crate) fn backup(
     }
     room(to, rest.iter().map(|(_, _, len)| len).sum())?;
     for (dir, name, _) in &rest {
-        copy((from, *dir, name), (to, *dir, name))?;
+        copy((from, *dir, name), (to, *dir, name), None)?;
     }
     for dir in [Dir::Snapshots, Dir::Root] {
         // DURABILITY: the names of the backup, before the log itself is touched.
@@ -112,49 +108,6 @@ pub(crate) fn same(a: At<'_>, b: At<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// Copies a file, by way of `tmp/`. The name is not durable yet.
-pub(crate) fn copy(from: At<'_>, to: At<'_>) -> Result<()> {
-    let ((source, dir, name), (target, to_dir, to_name)) = (from, to);
-    let from_path = source.root().join(dir.name()).join(name);
-    let path = target.root().join(to_dir.name()).join(to_name);
-    let file =
-        source.open(dir, name, Access::Read).map_err(|e| Error::io("open", &from_path, e))?;
-    let wrap = |e| Error::io("copy to", &path, e);
-    let mut buf = vec![0; CHUNK];
-    let mut offset = 0;
-    write_anew(to, &mut |out| {
-        loop {
-            let read = read_full(&*file, &mut buf, offset)
-                .map_err(|e| Error::io("read", &from_path, e))?;
-            if read == 0 {
-                return Ok(());
-            }
-            write_full(out, &buf[..read], offset).map_err(wrap)?;
-            offset += read as u64;
-        }
-    })
-}
-
-/// Writes a file, by way of `tmp/`. The name is not durable yet.
-pub(crate) fn write_anew(
-    (fs, dir, name): At<'_>,
-    fill: &mut dyn FnMut(&dyn crate::fs::File) -> Result<()>,
-) -> Result<()> {
-    let path = fs.root().join(dir.name()).join(name);
-    let wrap = |e| Error::io("write", &path, e);
-    let tmp = format!("copy-{name}");
-    // DURABILITY: none needed: nobody relies on a name in tmp/.
-    match fs.unlink(Dir::Tmp, &tmp) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(wrap(e)),
-        _ => {}
-    }
-    let file = fs.create(Dir::Tmp, &tmp).map_err(wrap)?;
-    fill(&*file)?;
-    // DURABILITY: the bytes, before the file gets its name.
-    file.sync().map_err(wrap)?;
-    fs.rename((Dir::Tmp, &tmp), (dir, name)).map_err(wrap)
-}
-
 /// Keeps a file of the log in `quarantine/`, under its name or, where another one has that, with a
 /// number behind it; and a note beside it. The names are not durable yet.
 pub(crate) fn set_aside(fs: &dyn Fs, dir: Dir, name: &str, note: &str) -> Result<()> {
@@ -165,7 +118,7 @@ pub(crate) fn set_aside(fs: &dyn Fs, dir: Dir, name: &str, note: &str) -> Result
         if !is_there((fs, Dir::Quarantine, &kept))? {
             let linked = fs.link((dir, name), (Dir::Quarantine, &kept));
             if linked.is_err() {
-                copy((fs, dir, name), (fs, Dir::Quarantine, &kept))?;
+                copy((fs, dir, name), (fs, Dir::Quarantine, &kept), None)?;
             }
             break;
         }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
+    copy::copy,
     entry::Index,
     error::{Error, Result},
     fs::{Dir, Fs},
@@ -18,7 +19,7 @@ use crate::{
     recovery,
     repair::{
         Ask, Plan, Refusal, RepairError,
-        backup::{copy, room},
+        backup::room,
         build::{Draft, Site},
         plan::{Work, Write, plan_for},
     },
@@ -65,14 +66,14 @@ pub fn recover(
     room(&**to, plan.bytes)?;
     let mut quarantined = Vec::new();
     for (dir, name) in &work.quarantine {
-        copy((from, *dir, name), (&**to, Dir::Quarantine, name))?;
+        copy((from, *dir, name), (&**to, Dir::Quarantine, name), None)?;
         quarantined.push(name.clone());
     }
     let report = verify(from, VerifyOptions::new().quick(true), &mut |_| {})?;
     for snapshot in report.snapshots.iter().filter(|s| s.sound) {
         let name = snapshot_name(snapshot.id.index, snapshot.id.term);
         if !work.quarantine.iter().any(|(_, bad)| *bad == name) {
-            copy((from, Dir::Snapshots, &name), (&**to, Dir::Snapshots, &name))?;
+            copy((from, Dir::Snapshots, &name), (&**to, Dir::Snapshots, &name), None)?;
         }
     }
     let mark = super::apply::fetch(to, ask, work, options)?;
