@@ -7,6 +7,7 @@ mod cluster;
 mod columns;
 mod play;
 mod timeline;
+mod tour;
 
 use std::{
     path::PathBuf,

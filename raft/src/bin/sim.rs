@@ -177,6 +177,10 @@ fn report(args: &Args, outcome: &Outcome) -> ExitCode {
     match write_out(&dir, outcome) {
         Ok(()) => {
             println!("trace: {0}/trace.txt, {0}/trace.ndjson", dir.display());
+            println!(
+                "timeline: cargo run -p raft-lab -- timeline {0}/trace.ndjson -o {0}/trace.html",
+                dir.display()
+            );
             println!("directories: {}/node-*", dir.display());
         }
         Err(error) => println!("nothing written to {}: {error}", dir.display()),

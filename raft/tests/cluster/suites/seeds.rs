@@ -95,8 +95,9 @@ fn tell_failure<T: Simulated>(header: &Header, make: &impl Fn(Seed) -> T, body: 
     let dir = out.join(format!("{}-{number}", test.replace("::", "-")));
     match write_out(&dir, &recording.bytes(), cluster.lab()) {
         Ok(()) => eprintln!(
-            "its trace: {}, and each node's directory beside it",
-            dir.join("trace.ndjson").display()
+            "its trace: {0}/trace.ndjson, and each node's directory beside it\n\
+             its timeline: cargo run -p raft-lab -- timeline {0}/trace.ndjson -o {0}/trace.html",
+            dir.display()
         ),
         Err(error) => eprintln!("{}: {error}", dir.display()),
     }
