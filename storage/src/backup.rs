@@ -1,13 +1,15 @@
 //! Copies a log's files from one place to another: to keep, or to bring back.
 //!
 //! ```text
-//!   look ─▶ segments, oldest first ─▶ their index files ─▶ snapshots      each: tmp/, sync, rename
+//!   look ─▶ snapshots ─▶ segments, newest first ─▶ their index files      each: tmp/, sync, rename
 //! ```
 //!
 //! Above: `wal-tool backup` and `restore`, and a service that wants the same. Below: `copy` and
 //! one quick look. It takes no lock: of a log that is open it copies what stood in it at the look.
 //! INVARIANT: nothing of the source is changed; nothing in the target is overwritten.
 //! INVARIANT: a file has its name in the target only when it is durable there.
+//! INVARIANT: the newest segment gets its name first, alone, and durably: a copy that was cut off lacks
+//! files that it names, and is refused by an open instead of passing for a shorter log.
 //! What it does not do: judge. A damaged log is copied with its damage, byte for byte.
 
 use std::io;
@@ -123,10 +125,17 @@ fn copy_all(
         files.push(copied);
         Ok(())
     };
-    for segment in &report.segments {
+    for &(index, term) in found.snapshots.keys() {
+        copy(Dir::Snapshots, snapshot_name(index, term), None)?;
+    }
+    for (at, segment) in report.segments.iter().rev().enumerate() {
         // What is written behind the end of the look is not copied: half of it may be there.
         let end = (live && segment.role == Role::Active).then_some(segment.end);
         copy(Dir::Root, segment_name(segment.id), end)?;
+        if at == 0 {
+            // DURABILITY: the newest first: older ones alone would be a shorter log.
+            to.sync_dir(Dir::Root).map_err(|e| Error::io("sync", to.root(), e))?;
+        }
     }
     let sealed = |id: &u64| {
         let mut rows = report.segments.iter();
@@ -135,9 +144,6 @@ fn copy_all(
     for id in found.indexes.keys().copied().filter(sealed) {
         // Beside the newest segment of the copy it would say that a newer one is missing.
         copy(Dir::Root, index_name(id), None)?;
-    }
-    for &(index, term) in found.snapshots.keys() {
-        copy(Dir::Snapshots, snapshot_name(index, term), None)?;
     }
     Ok(())
 }

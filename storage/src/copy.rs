@@ -8,6 +8,7 @@
 use std::io;
 
 use crate::{
+    batch::is_zero,
     error::{Error, Result},
     fs::{Access, Dir, File, Fs, read_full, write_full},
 };
@@ -27,7 +28,7 @@ pub(crate) struct Copied {
 }
 
 /// Copies a file, by way of `tmp/`; what lies beyond `end`, where one is given, as zeros to the end of
-/// the page and one page more. The name is not durable yet.
+/// the page and one page more. Holes stay holes. The name is not durable yet.
 ///
 /// # Errors
 /// `Io`, `Full`.
@@ -37,12 +38,16 @@ pub(crate) fn copy(from: At<'_>, to: At<'_>, end: Option<u64>) -> Result<Copied>
     let path = target.root().join(to_dir.name()).join(to_name);
     let file =
         source.open(dir, name, Access::Read).map_err(|e| Error::io("open", &from_path, e))?;
+    let len = file.len().map_err(|e| Error::io("stat", &from_path, e))?;
     let (mut crc, mut offset) = (crc32fast::Hasher::new(), 0);
     let mut chunk = vec![0; CHUNK];
     write_anew(to, &mut |out| {
-        let mut put = |bytes: &[u8]| {
+        let mut put = |bytes: &[u8], last: bool| {
             crc.update(bytes);
-            write_full(out, bytes, offset).map_err(|e| Error::io("copy to", &path, e))?;
+            // The end is written also where it is zeros, so that the file gets its length.
+            if last || !is_zero(bytes) {
+                write_full(out, bytes, offset).map_err(|e| Error::io("copy to", &path, e))?;
+            }
             offset += bytes.len() as u64;
             Ok(offset)
         };
@@ -52,14 +57,14 @@ pub(crate) fn copy(from: At<'_>, to: At<'_>, end: Option<u64>) -> Result<Copied>
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
             let got = read_full(&*file, &mut chunk[..want], at)
                 .map_err(|e| Error::io("read", &from_path, e))?;
-            at = put(&chunk[..got])?;
+            at = put(&chunk[..got], got < want || at + got as u64 >= len)?;
             if got < want || want == 0 {
                 break;
             }
         }
         if end.is_some() {
             let zeros = usize::try_from(at.next_multiple_of(PAGE) + PAGE - at).unwrap_or(0);
-            put(&vec![0; zeros])?;
+            put(&vec![0; zeros], true)?;
         }
         Ok(())
     })?;

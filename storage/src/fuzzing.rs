@@ -7,7 +7,10 @@
 //! Above: the targets under `tests/fuzz/` and the test that runs them for a moment. Below: the codecs,
 //! recovery, and the log itself on a simulated disk.
 
-use std::sync::Arc;
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, OnceLock},
+};
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -21,9 +24,11 @@ use crate::{
         Map,
         file::{decode, encode},
     },
+    inspect::{DumpOptions, Live, VerifyOptions, Window, diff, dump, verify},
     layout::{segment_name, snapshot_name},
     lookup::{Piece, find, find_refill},
     meaning::{state_of_batch, steps_of_batch},
+    repair::{Ask, plan},
     segment::Segment,
     snapshot::SnapshotStore,
 };
@@ -170,6 +175,123 @@ pub fn snapshot(data: &[u8]) {
     });
     assert!(!verified || read.is_ok(), "verified, and cannot be read: {read:?}");
     let _ = store.list();
+}
+
+/// What is done to the files of a log's directory, eight bytes for each thing; then everything that
+/// looks, looks. What an open takes for a log has the same window for all of them.
+pub fn directory(data: &[u8]) {
+    /// Things that are done at most.
+    const STEPS: usize = 24;
+    let Some(whole) = whole_log() else { return };
+    let disk = whole.kill_image();
+    for step in data.as_chunks::<8>().0.iter().take(STEPS) {
+        befall(&disk, *step);
+    }
+    let reports = [true, false].map(|quick| {
+        let options = VerifyOptions::new().quick(quick).threads(1);
+        verify(&disk, options, &mut |_| {})
+    });
+    let mut rows = 0_u64;
+    let _ = dump(&disk, &DumpOptions::default(), &mut |_| {
+        rows += 1;
+        assert!(rows < 1 << 16, "more rows than bytes can hold");
+        ControlFlow::Continue(())
+    });
+    if let Ok(window) = Window::look(&disk) {
+        let mut next = window.span().map_or(0, |(first, _)| first);
+        let _ = window.entries(&disk, 0..=u64::MAX, &mut |row| {
+            let (first, last) = match row {
+                Live::Entry(entry) => (entry.id.index, entry.id.index),
+                Live::Missing(span, _) => span,
+            };
+            assert!(first == next && last >= first, "{first}..={last} where {next} was due");
+            next = last.saturating_add(1);
+            ControlFlow::Continue(())
+        });
+    }
+    let _ = diff(&[&disk as &dyn Fs, whole]);
+    for replica in [None, Some(whole as &dyn Fs)] {
+        let _ = plan(&disk, &Ask { replica, ..Ask::default() });
+    }
+    let options = Options::new().background(false).segment_size(32 << 10);
+    if let Ok((log, opened)) = Log::open_on(Arc::new(disk.kill_image()), options) {
+        for report in reports {
+            let window = report.map(|report| report.summary.window);
+            assert_eq!(window.ok().flatten(), Some(opened.window), "an open disagrees: {opened}");
+        }
+        drop(log);
+    }
+}
+
+/// A closed log of three segments with entries, votes, a truncation, a trim and a snapshot.
+fn whole_log() -> Option<&'static SimFs> {
+    static WHOLE: OnceLock<Option<SimFs>> = OnceLock::new();
+    let make = || -> crate::Result<SimFs> {
+        let disk = SimFs::new(4);
+        let options = Options::new().background(false).segment_size(32 << 10);
+        let mut log = Log::create_on(Arc::new(disk.clone()), options)?;
+        for index in 1..=50_u64 {
+            let term = 1 + index / 20;
+            log.save_hard_state(crate::HardState { term, vote: Some(1), commit: index / 2 })?;
+            log.append(&[crate::Entry::new(index, term, vec![7; 900])])?;
+            // DURABILITY: nothing rests on it here; it lets later batches state that this one was synced.
+            log.sync()?;
+        }
+        let mut snapshot = log.snapshots().begin(EntryId::new(9, 1), b"about")?;
+        // A writer that failed says so at commit.
+        let _ = std::io::Write::write_all(&mut snapshot, &[5; 3000]);
+        let mark = snapshot.commit()?;
+        log.mark_snapshot(mark)?;
+        log.trim_prefix(10)?;
+        log.trim_tail(45)?;
+        log.append(&[crate::Entry::new(45, 4, vec![8; 90])])?;
+        log.close()?;
+        Ok(disk)
+    };
+    WHOLE.get_or_init(|| make().ok()).as_ref()
+}
+
+/// One thing that happens to a directory: what, to which file, where, and how much of it.
+fn befall(disk: &SimFs, step: [u8; 8]) {
+    const VALUES: [u64; 8] = [0, 1, 2, 1 << 16, 1 << 31, 1 << 40, u64::MAX - 1, u64::MAX];
+    let mut files = Vec::new();
+    for dir in [Dir::Root, Dir::Snapshots] {
+        files.extend(disk.names(dir).into_iter().filter(|name| name != "LOCK").map(|n| (dir, n)));
+    }
+    let file = |pick: u8| files.get(usize::from(pick) % files.len().max(1));
+    let (Some((dir, name)), Some(other)) = (file(step[1]), file(step[2])) else { return };
+    let mut bytes = disk.read_file(*dir, name).unwrap_or_default();
+    let len = bytes.len() as u64;
+    // Half of the places are where the meaning is: just behind the headers.
+    let far = u64::from(LE::read_u16(&step[3..5]));
+    let at = if far & 1 == 0 { far * 4 } else { BATCHES_AT + far / 2 };
+    let at = at.min(len.saturating_sub(1));
+    let to = (at + u64::from(LE::read_u16(&step[5..7])).max(1)).min(len);
+    let value = VALUES[usize::from(step[7] >> 1) % VALUES.len()];
+    match step[0] % 10 {
+        _ if len == 0 => disk.write_file(*dir, name, &step),
+        0 => disk.flip_bit(*dir, name, at, u32::from(step[7] & 7)),
+        1 => disk.zero(*dir, name, at..to),
+        2 => disk.garble(*dir, name, at..to, u64::from(step[7])),
+        3 => disk.truncate_file(*dir, name, at),
+        4 => disk.remove_file(*dir, name),
+        5 => disk.swap_files((*dir, name), (other.0, &other.1)),
+        6 => disk.write_file(other.0, &other.1, &bytes),
+        7 => disk.write_file(Dir::Root, &segment_name(u64::from(step[7])), &bytes),
+        // A number in its place, and every checksum made right again.
+        8 | 9 => {
+            let at = usize::try_from(at & !7).unwrap_or(0);
+            let at = if step[0] % 10 == 8 { (at % HEADER_LEN) & !7 } else { at };
+            for at in [Some(at), (at < HEADER_LEN).then_some(at + 4096)].into_iter().flatten() {
+                if let Some(field) = bytes.get_mut(at..at + 8) {
+                    LE::write_u64(field, value);
+                }
+            }
+            mend_segment(&mut bytes);
+            disk.write_file(*dir, name, &bytes);
+        }
+        _ => {}
+    }
 }
 
 fn mends(data: &[u8]) -> bool {

@@ -93,7 +93,7 @@ pub use hard_state::HardState;
 pub use log::{Log, Syncer, Ticket};
 pub use options::{OnDamage, Options, ReadMode};
 pub use reader::{Entries, LogReader};
-pub use report::RecoveryReport;
+pub use report::{MissingMarkers, RecoveryReport};
 pub use snapshot::{
     SnapshotInfo, SnapshotOffer, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter,
 };

@@ -391,6 +391,8 @@ impl Pieces<'_> {
 }
 
 fn report_of(top: &Segment, links: &[Link], outline: &Outline, newest: &Version) -> RecoveryReport {
+    let sealed = links.iter().flat_map(|link| &link.missing_markers);
+    let missing_markers = outline.missing_markers.iter().chain(sealed);
     RecoveryReport {
         log_id: top.header.log_id,
         incarnation: top.id(),
@@ -401,6 +403,7 @@ fn report_of(top: &Segment, links: &[Link], outline: &Outline, newest: &Version)
         batches_beyond: outline.beyond,
         maybe_lost: newest.state.maybe_lost,
         window: (newest.state.first, newest.state.next),
+        missing_markers: missing_markers.cloned().collect(),
         scanned: links.iter().filter(|l| l.scanned).map(|l| l.segment.id()).collect(),
         ..RecoveryReport::default()
     }

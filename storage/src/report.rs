@@ -4,8 +4,23 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{
     entry::{EntryId, Index, LogId},
+    error::Evidence,
     verdict::{Row, Verdict},
 };
+
+/// A place where only markers are missing: nothing but they stood there, and the batches go on behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingMarkers {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where a marker was expected.
+    pub from: u64,
+    /// Where the next batch stands.
+    pub to: u64,
+    /// What proves that the bytes between were durable.
+    pub evidence: Evidence,
+}
 
 /// What [`Log::open`](crate::Log::open) found, decided and did.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +50,8 @@ pub struct RecoveryReport {
     pub faulty: Vec<EntryId>,
     /// Damage that does not matter: truncated, refilled, or below the window.
     pub harmless_damage: usize,
+    /// Where only markers were missing, in what was scanned, the newest segment first.
+    pub missing_markers: Vec<MissingMarkers>,
     /// Segments whose index file was missing or bad and which were scanned.
     pub scanned: Vec<u64>,
     /// Files removed: leftovers of trims, of recoveries that were cut off, of unfinished work.
@@ -105,6 +122,11 @@ impl fmt::Display for RecoveryReport {
         }
         if self.harmless_damage > 0 {
             write!(f, "\n  {} damaged batches that no longer count", self.harmless_damage)?;
+        }
+        for missing in &self.missing_markers {
+            let name = missing.file.file_name().unwrap_or_default().to_string_lossy();
+            let MissingMarkers { from, to, evidence, .. } = missing;
+            write!(f, "\n  {name}: only markers are missing at {from:#x}..{to:#x}: {evidence}")?;
         }
         if !self.scanned.is_empty() {
             write!(f, "\n  index files made again for segments {:?}", self.scanned)?;

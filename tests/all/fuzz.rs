@@ -38,6 +38,11 @@ fn snapshot_files_of_any_bytes() {
 }
 
 #[test]
+fn directories_to_which_anything_happened() {
+    fuzz("directory", fuzzing::directory, 100);
+}
+
+#[test]
 fn messages_of_any_bytes() {
     fuzz("message", hardlog_raft::transport::fuzz, 2000);
 }

@@ -5,6 +5,7 @@
 //! | `ack` | is nothing acknowledged lost by kills and torn writes, as a rig outside sees it? |
 //! | `compat` | is every format that was ever written still read, by a second reader too? |
 //! | `calls` | what does a log do when any one call of the file system fails, or all do from then on? |
+//! | `copies` | is a backup or a recovery that is cut off never taken for a shorter log, and is each sync of theirs missed? |
 //! | `crash` | what may a power cut, kill -9 or a rotten sector leave, and does the log keep its promises then? |
 //! | `fuzz` | does anything that can stand on a disk make a panic, or more than its limits? |
 //! | `damage` | what comes of every flipped bit, every length, every lost block and file? |
@@ -22,6 +23,8 @@ mod ack;
 mod calls;
 #[cfg(test)]
 mod compat;
+#[cfg(test)]
+mod copies;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]

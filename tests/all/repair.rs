@@ -15,6 +15,7 @@ use hardlog::{
 use hardlog_tests::{
     crash::world::options,
     damage::{Harm, Specimen},
+    lazy::{Lazy, Skip},
     repair::{Came, Table, accepting, cut_off, recovered, repair, suffer, view},
     view::View,
 };
@@ -81,6 +82,8 @@ fn sorts(specimen: &Specimen) -> Vec<(&'static str, Harm)> {
         ("one copy of a header", Harm::Zero(first, 0)),
         ("a sealed segment", Harm::Missing(second)),
         ("the newest segment", Harm::Missing(top)),
+        ("both headers of a sealed segment", Harm::Headless(first)),
+        ("both headers of the newest segment", Harm::Headless(top)),
         ("an index file", Harm::Missing(file(".idx", 0))),
         ("the end of the last batch", Harm::Cut(top, at(top, &[23; 900]) + 70)),
     ]
@@ -94,10 +97,15 @@ fn sorts_for_a_peer(specimen: &Specimen) -> Vec<(&'static str, Harm)> {
     all
 }
 
+fn linked(disk: &SimFs) -> Lazy {
+    Lazy::with_links(disk, Skip::Nothing)
+}
+
 fn interrupted(peer: Option<&SimFs>, sorts: &[(&'static str, Harm)], specimen: &Specimen) -> u64 {
     let (mut cuts, mut states) = (0, 0);
     for (what, harm) in sorts {
-        let (c, s) = cut_off(specimen, harm, peer).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let (c, s) =
+            cut_off(specimen, harm, peer, &linked).unwrap_or_else(|e| panic!("{what}: {e}"));
         println!("{what:<32} cut off at {c:>3} calls, {s:>5} states after a crash");
         assert!(c > 5, "{what}: a repair that does nothing is not cut off");
         (cuts, states) = (cuts + c, states + s);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes one target: tests/fuzz/run.sh TARGET [SECONDS]; targets: batch segment index
-# snapshot message.
+# snapshot message directory.
 # Needs a C++ compiler and no nightly: libFuzzer's coverage comes from stable code generation flags.
 # What it finds stands in tests/fuzz/artifacts/; corpora in tests/fuzz/corpus/ are only read, new
 # inputs go to the target directory.

@@ -52,6 +52,8 @@ pub enum Harm {
     Swap(usize, usize),
     /// A file is an older copy of itself.
     Old(usize, usize),
+    /// Both copies of a segment's header are gone.
+    Headless(usize),
 }
 
 impl Harm {
@@ -66,6 +68,7 @@ impl Harm {
             Self::Missing(_) => "file missing",
             Self::Swap(..) => "two files swapped",
             Self::Old(..) => "older copy of a file",
+            Self::Headless(_) => "both headers gone",
         }
     }
 }
@@ -191,6 +194,18 @@ impl Specimen {
     /// # Errors
     /// If it cannot be written.
     pub fn seeded(seed: u64) -> hardlog::Result<Self> {
+        Self::written(seed, false)
+    }
+
+    /// The same log with a second, newer snapshot on which it does not count yet.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn with_another_snapshot() -> hardlog::Result<Self> {
+        Self::written(9, true)
+    }
+
+    fn written(seed: u64, another: bool) -> hardlog::Result<Self> {
         let mut s = Scribe::new(seed)?;
         let hard = |term, vote, commit| Op::Hard(HardState { term, vote, commit });
         s.append(1, 1, &[10, 20])?;
@@ -216,6 +231,9 @@ impl Specimen {
         s.write(&[hard(4, Some(2), 15)])?;
         s.append(21, 4, &[20])?;
         s.append(22, 4, &[900])?;
+        if another {
+            s.snapshot(EntryId::new(15, 2))?;
+        }
         let fs = s.fs.kill_image();
         fs.settle();
         drop(s.log);
@@ -303,6 +321,8 @@ impl Specimen {
             harms.push(Harm::Missing(file));
             harms.extend((0..file).map(|other| Harm::Swap(other, file)));
             harms.extend((0..self.copies[file].len()).map(|copy| Harm::Old(file, copy)));
+            let segment = self.files[file].1.ends_with(".wal");
+            harms.extend(segment.then_some(Harm::Headless(file)));
         }
         harms
     }
@@ -325,6 +345,7 @@ impl Specimen {
                 bytes.copy_within(from..from + BLOCK, from + BLOCK);
                 fs.write_file(of(file).0, of(file).1, &bytes);
             }
+            Harm::Headless(file) => fs.zero(of(file).0, of(file).1, 0..2 * PAGE),
             Harm::Missing(file) => fs.remove_file(of(file).0, of(file).1),
             Harm::Swap(a, b) => fs.swap_files(of(a), of(b)),
             Harm::Old(file, copy) => {

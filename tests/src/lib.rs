@@ -1,9 +1,11 @@
 //! What the campaigns in `all/` share. Nothing else depends on it.
 
 pub mod calls;
+pub mod copies;
 pub mod crash;
 pub mod damage;
 pub mod evidence;
+pub mod lazy;
 pub mod repair;
 pub mod replay;
 pub mod view;

@@ -31,6 +31,7 @@ use hardlog::{
 use crate::{
     crash::{explore::message, world::options},
     damage::{Harm, Specimen},
+    lazy::Lazy,
     view::View,
 };
 
@@ -135,7 +136,8 @@ pub fn suffer(specimen: &Specimen, harms: &[Harm], peer: Option<&SimFs>) -> Tabl
 
 /// Cuts the repair of one damage off at each call that changes something, lets the machine crash in
 /// every way that is looked at, and repairs again: the end is always that of a repair that was not
-/// cut off. Returns how many calls and how many states that were.
+/// cut off. `lazy` makes the disk of one that may leave out a sync. Returns how many calls and how
+/// many states that were.
 ///
 /// # Errors
 /// What is different, or fails.
@@ -143,19 +145,22 @@ pub fn cut_off(
     specimen: &Specimen,
     harm: &Harm,
     peer: Option<&SimFs>,
+    lazy: &dyn Fn(&SimFs) -> Lazy,
 ) -> Result<(u64, u64), String> {
     /// States looked at after each cut.
     const STATES: usize = 24;
     let ask = Ask { replica: peer.map(|peer| peer as &dyn Fs), ..Ask::default() };
     let whole = specimen.harmed(harm);
     let begun = whole.ops();
-    let (planned, _) = repair(&whole, &ask).map_err(|e| e.to_string())?;
+    let planned = plan(&whole, &ask).map_err(|e| e.to_string())?;
+    let shared: Arc<dyn Fs> = Arc::new(lazy(&whole));
+    apply(&shared, &ask, &accepting(&planned)).map_err(|e| e.to_string())?;
     let (ended, wanted) = (whole.ops(), view(&whole)?);
     let mut states = 0;
     for cut in begun..=ended {
         let fs = specimen.harmed(harm);
         fs.cut_at(cut);
-        let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+        let shared: Arc<dyn Fs> = Arc::new(lazy(&fs));
         let applied = apply(&shared, &ask, &accepting(&planned));
         if applied.is_ok() != (cut == ended) {
             return Err(format!("cut off at call {cut}: {:?}", applied.map(|a| a.report)));
@@ -165,6 +170,13 @@ pub fn cut_off(
         let crashed = fs.crash_images(Model::Strict, STATES, &mut rng).map(|image| image.fs);
         for image in std::iter::once(fs.kill_image()).chain(crashed) {
             states += 1;
+            if cut == ended {
+                // It was reported as done: a crash brings nothing back that needs a repair.
+                let again = plan(&image, &ask).map_err(|e| e.to_string())?;
+                if again.steps.iter().any(|step| *step != Step::Open) {
+                    return Err(format!("done, and after a crash: {:?}", again.steps));
+                }
+            }
             ends_so(&image, &ask, &wanted)
                 .and_then(|()| kept(&planned, &specimen.harmed(harm), &image))
                 .map_err(|e| format!("call {cut}, {states}: {e}"))?;

@@ -338,31 +338,65 @@ impl Printer<'_> {
         written
     }
 
+    /// An entry for people, without a string in between: most of a dump is entries.
     fn entry(&mut self, entry: &EntryRow<'_>) -> io::Result<()> {
+        /// Columns of the index.
+        const WIDTH: usize = 12;
         let EntryRow { id, segment, offset, payload, sound, .. } = *entry;
-        let value = match self.args.decode {
-            Some(decode) => decode.of(payload),
-            None => shown(payload, self.args.value),
-        };
-        let bad = if sound { String::new() } else { self.out.toned(Tone::Bad, "BAD  ") };
-        let tag = if id.tag == 0 { String::new() } else { format!(" tag {}", id.tag) };
-        self.out.line(&format!(
-            "{:>12}  {segment}@{offset:#08x}  term {}{tag}  {} bytes  {bad}{value}",
-            number::grouped(id.index),
-            id.term,
-            number::grouped(payload.len() as u64),
-        ))
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        line.resize(WIDTH, b' ');
+        let columns = number::grouped_into(&mut line, id.index);
+        line.drain(..columns.min(WIDTH));
+        write!(line, "  {segment}@{offset:#08x}  term {}", id.term)?;
+        if id.tag != 0 {
+            write!(line, " tag {}", id.tag)?;
+        }
+        line.extend_from_slice(b"  ");
+        number::grouped_into(&mut line, payload.len() as u64);
+        line.extend_from_slice(b" bytes  ");
+        if !sound {
+            line.extend_from_slice(self.out.toned(Tone::Bad, "BAD  ").as_bytes());
+        }
+        match (self.args.decode, self.args.value) {
+            (Some(decode), _) => line.extend_from_slice(decode.of(payload).as_bytes()),
+            (None, Some(asked)) => value_into(&mut line, asked, payload),
+            (None, None) => {
+                let front = payload.get(..GLIMPSE).unwrap_or(payload);
+                line.push(b'"');
+                number::text_into(&mut line, front);
+                if front.len() < payload.len() {
+                    line.extend_from_slice("…".as_bytes());
+                }
+                line.push(b'"');
+            }
+        }
+        line.push(b'\n');
+        let written = self.out.writer().write_all(&line);
+        self.line = line;
+        written
+    }
+}
+
+/// A payload for people, behind what is in `line`.
+fn value_into(line: &mut Vec<u8>, asked: Value, payload: &[u8]) {
+    match asked {
+        Value::None => {}
+        Value::Utf8 => {
+            line.push(b'"');
+            number::text_into(line, payload);
+            line.push(b'"');
+        }
+        Value::Hex => number::hex_into(line, payload),
+        Value::Base64 => number::base64_into(line, payload),
     }
 }
 
 /// A payload for people.
-pub(crate) fn value(value: Value, payload: &[u8]) -> String {
-    match value {
-        Value::None => String::new(),
-        Value::Utf8 => format!("\"{}\"", number::text(payload)),
-        Value::Hex => number::hex(payload),
-        Value::Base64 => number::base64(payload),
-    }
+pub(crate) fn value(asked: Value, payload: &[u8]) -> String {
+    let mut line = Vec::new();
+    value_into(&mut line, asked, payload);
+    String::from_utf8(line).expect("all that is put there is text")
 }
 
 /// A payload for programs: the name of the field, and its text.
@@ -373,16 +407,6 @@ pub(crate) fn value_json(value: Option<Value>, payload: &[u8]) -> Option<(&'stat
         Value::Hex => Some(("hex", number::hex(payload))),
         Value::Base64 => Some(("base64", number::base64(payload))),
     }
-}
-
-/// The beginning of a payload, or all of it as asked for.
-fn shown(payload: &[u8], asked: Option<Value>) -> String {
-    if let Some(asked) = asked {
-        return value(asked, payload);
-    }
-    let front = payload.get(..GLIMPSE).unwrap_or(payload);
-    let more = if front.len() < payload.len() { "…" } else { "" };
-    format!("\"{}{more}\"", number::text(front))
 }
 
 fn changed(change: &ChangeRow) -> String {

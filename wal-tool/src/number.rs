@@ -2,15 +2,28 @@
 
 /// `48213` as `48 213`.
 pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(' ');
+    let mut out = Vec::with_capacity(DECIMALS_MAX);
+    grouped_into(&mut out, number);
+    String::from_utf8(out).expect("digits and spaces are ASCII")
+}
+
+/// Digits of the largest number, with the spaces between them.
+const DECIMALS_MAX: usize = 26;
+
+/// Puts the same behind what is in `out`. Returns how many characters that were.
+pub(crate) fn grouped_into(out: &mut Vec<u8>, number: u64) -> usize {
+    let (mut text, mut at, mut rest) = ([b' '; DECIMALS_MAX], DECIMALS_MAX, number);
+    loop {
+        // From the back, where each fourth place stays a space.
+        at -= 1 + usize::from((DECIMALS_MAX - at) % 4 == 3);
+        text[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        if rest == 0 {
+            break;
         }
-        out.push(digit);
     }
-    out
+    out.extend_from_slice(&text[at..]);
+    DECIMALS_MAX - at
 }
 
 /// Bytes with one digit behind the point: `212.4 MiB`.
@@ -130,21 +143,29 @@ pub(crate) fn columns(text: &str) -> usize {
 
 /// As text; control characters and what is no text are escaped.
 pub(crate) fn text(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
+    let mut out = Vec::with_capacity(bytes.len());
+    text_into(&mut out, bytes);
+    String::from_utf8(out).expect("what is no UTF-8 was escaped")
+}
+
+/// Puts the same behind what is in `out`.
+pub(crate) fn text_into(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                c if c.is_control() => out.extend(c.escape_default()),
-                c => out.push(c),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '"' => out.extend_from_slice(b"\\\""),
+                c if c.is_control() => {
+                    out.extend_from_slice(c.escape_default().to_string().as_bytes())
+                }
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         for byte in chunk.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
+            out.extend_from_slice(b"\\x");
+            hex_into(out, std::slice::from_ref(byte));
         }
     }
-    out
 }
 
 /// `text` in lines of at most `width` characters, broken between words.

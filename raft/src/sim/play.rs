@@ -41,6 +41,8 @@ pub struct Ask {
     pub events: bool,
     /// Whether leaders serve reads without asking anybody.
     pub local_reads: bool,
+    /// Whether each node's files are kept as they are when the faults end.
+    pub disks: bool,
 }
 
 /// What came of a run.
@@ -60,9 +62,12 @@ pub struct Outcome {
     pub lines: Vec<String>,
     /// The trace for tools (see [`crate::trace`]), if it was asked for.
     pub events: Vec<u8>,
-    /// After a breach: the files of each node's disk.
-    pub disks: BTreeMap<NodeId, Vec<(String, Vec<u8>)>>,
+    /// The files of each node's disk: after a breach as they are then; as the faults end if asked for.
+    pub disks: Disks,
 }
+
+/// Of each node the files, by their path within its directory.
+pub type Disks = BTreeMap<NodeId, Vec<(String, Vec<u8>)>>;
 
 /// What happened in a run, or in many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +116,7 @@ struct Play {
     pages: Pages,
     library: Arc<Mutex<Library>>,
     tally: Tally,
+    disks: Disks,
 }
 
 /// Runs the cluster of a seed.
@@ -136,6 +142,9 @@ pub(super) fn run_into(seed: u64, ask: &Ask, recording: &mut Option<Recording>) 
     }
     let mut play = Play::new(plan, seed, rng.next_u64());
     play.chaos();
+    if ask.disks {
+        play.disks = files(&play.stage);
+    }
     if play.stage.breach.is_none() {
         play.peace();
     }
@@ -162,7 +171,7 @@ impl Play {
             }
         }
         let clients = Clients::new(plan.habits.clone());
-        Self { stage, plan, clients, pages, library, tally: Tally::default() }
+        Self { stage, plan, clients, pages, library, tally: Tally::default(), disks: Disks::new() }
     }
 
     /// Faults and clients, for as long as the plan says.
@@ -333,7 +342,7 @@ impl Play {
             ..self.tally
         };
         let breach = self.stage.breach.clone();
-        let disks = if breach.is_some() { files(&self.stage) } else { BTreeMap::new() };
+        let disks = if breach.is_some() { files(&self.stage) } else { self.disks };
         Outcome {
             seed,
             breach,
@@ -348,7 +357,7 @@ impl Play {
 }
 
 /// All files of all disks, as readers see them.
-pub(super) fn files(stage: &Stage) -> BTreeMap<NodeId, Vec<(String, Vec<u8>)>> {
+pub(super) fn files(stage: &Stage) -> Disks {
     let mut disks = BTreeMap::new();
     for (id, seat) in &stage.seats {
         let mut files = Vec::new();

@@ -5,6 +5,7 @@
 //! | `campaign` | do thousands of clusters, each with faults of its own, keep every rule? |
 //! | `suites` | do the tests of the courses and teaching projects pass, by their names? |
 //! | `linear` | is what clients saw linearizable, and is a stale read noticed? |
+//! | `replicas` | does `diff` say that the directories of a cluster under faults are consistent, and that one with a forged entry is not? |
 //! | `bugs` | is each bug that others had found, when it is put in? |
 //! | `trace` | does the trace of a run say what happened? |
 
@@ -17,5 +18,6 @@
 mod bugs;
 mod campaign;
 mod linear;
+mod replicas;
 mod suites;
 mod trace;

@@ -20,6 +20,7 @@ use crate::{
     layout::{SegmentId, index_name, segment_name},
     meaning::{Step, append, place, plan, state_of_batch},
     recovery::outline::{BadBatch, Item, Outline, Steps, damage, read_segment},
+    report::MissingMarkers,
     scan::{Source, head_at},
     segment::{Segment, segment_path},
     state::LogState,
@@ -34,6 +35,7 @@ pub(crate) struct Link {
     /// It was scanned, since its index file was missing or bad.
     pub(crate) scanned: bool,
     pub(crate) bad: Vec<BadBatch>,
+    pub(crate) missing_markers: Vec<MissingMarkers>,
 }
 
 /// An open segment file with its header.
@@ -142,16 +144,18 @@ fn link(
     };
     let indexed = read_index_into(fs, header.id, buf).filter(|(found, _)| *found == identity);
     let scanned = indexed.is_none();
-    let (state, summary, bad) = match indexed {
+    let Scanned { state, summary, bad, missing_markers } = match indexed {
         Some((_, summary)) => {
-            (read_state(&*file, &path, &header, predecessor.end)?, summary, Vec::new())
+            let state = read_state(&*file, &path, &header, predecessor.end)?;
+            Scanned { state, summary, bad: Vec::new(), missing_markers: Vec::new() }
         }
         None => scan(&file, &path, &header, predecessor)?,
     };
     let named = (state.next, state.is_empty());
     let segment = Segment::new(header, (file, path), named, len);
     segment.seal(predecessor.end, predecessor.last_seq);
-    let link = Link { segment: Arc::new(segment), summary, identity, scanned, bad };
+    let link =
+        Link { segment: Arc::new(segment), summary, identity, scanned, bad, missing_markers };
     Ok((link, state))
 }
 
@@ -192,13 +196,21 @@ pub(crate) fn read_state(
     state_of_batch(&at.head, bytes).ok().flatten().ok_or_else(bad)
 }
 
+/// What a sealed segment holds.
+struct Scanned {
+    state: LogState,
+    summary: Summary,
+    bad: Vec<BadBatch>,
+    missing_markers: Vec<MissingMarkers>,
+}
+
 /// Scans a sealed segment to its P, since it has no index.
 fn scan(
     file: &Arc<dyn File>,
     path: &Path,
     header: &Header,
     predecessor: &Predecessor,
-) -> Result<(LogState, Summary, Vec<BadBatch>)> {
+) -> Result<Scanned> {
     let outline = read_segment((&**file, path), header, predecessor.end, Some(predecessor.end))?;
     if outline.last_seq() != predecessor.last_seq {
         return Err(damage(
@@ -216,7 +228,9 @@ fn scan(
         replay(&mut version, &item, path)?;
     }
     let next = version.state.next;
-    Ok((state, version.map.active_summary(next), outline.bad))
+    let summary = version.map.active_summary(next);
+    let Outline { bad, missing_markers, .. } = outline;
+    Ok(Scanned { state, summary, bad, missing_markers })
 }
 
 /// Applies a batch of the active segment to `version`.

@@ -16,6 +16,7 @@ use crate::{
         evidence::{Judged, Place, Suspect},
         items::Items,
     },
+    report::MissingMarkers,
     scan::{HeadAt, Scan, Step as Scanned, Stop},
     state::{LogState, Slot},
     verdict::{Row, Verdict},
@@ -124,6 +125,7 @@ pub(crate) struct Outline {
     pub(crate) dropped: u64,
     pub(crate) promises: Promises,
     pub(crate) bad: Vec<BadBatch>,
+    pub(crate) missing_markers: Vec<MissingMarkers>,
 }
 
 impl Outline {
@@ -185,8 +187,7 @@ pub(crate) fn read_segment(
                         scan.pass(at.end(), at.head.seq);
                     }
                     (Verdict::MarkersMissing, evidence, go_on) => {
-                        let go_on = go_on.ok_or_else(|| reading.corrupt(here, evidence))?;
-                        scan.pass(go_on, scan.seq);
+                        scan.pass(reading.go_on(here, go_on, evidence)?, scan.seq);
                     }
                     (Verdict::CleanEnd | Verdict::Unproven, ..) => return reading.finish(here),
                 }
@@ -201,8 +202,7 @@ pub(crate) fn read_segment(
                 match reading.judge(here, stop.zero_head, expected)? {
                     (Verdict::Corrupt, evidence, _) => return Err(reading.corrupt(here, evidence)),
                     (Verdict::MarkersMissing, evidence, go_on) => {
-                        let go_on = go_on.ok_or_else(|| reading.corrupt(here, evidence))?;
-                        scan.pass(go_on, scan.seq);
+                        scan.pass(reading.go_on(here, go_on, evidence)?, scan.seq);
                     }
                     (Verdict::CleanEnd | Verdict::Unproven, ..) => return reading.finish(here),
                 }
@@ -259,6 +259,7 @@ impl Reading<'_> {
             dropped: 0,
             promises,
             bad: Vec::new(),
+            missing_markers: Vec::new(),
         });
     }
 
@@ -305,6 +306,16 @@ impl Reading<'_> {
             outline.bad.push(BadBatch { offset: at.offset, entries, evidence });
         }
         Ok(())
+    }
+
+    /// Where to go on behind markers that are missing at X.
+    fn go_on(&mut self, x: u64, to: Option<u64>, evidence: Evidence) -> Result<u64> {
+        let to = to.ok_or_else(|| self.corrupt(x, evidence))?;
+        if let Some(outline) = &mut self.outline {
+            let file = self.place.path.to_path_buf();
+            outline.missing_markers.push(MissingMarkers { file, from: x, to, evidence });
+        }
+        Ok(to)
     }
 
     /// The verdict on X, where sequence `seq` was expected, and where to go on if only markers are

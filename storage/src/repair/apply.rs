@@ -5,7 +5,10 @@
 //! `tmp/`, in `quarantine/`, in the backup, or is a snapshot that holds what the damaged one held.
 //! After it the log is the repaired one, whatever of the old files is still there.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{
+    ops::{ControlFlow, RangeInclusive},
+    sync::Arc,
+};
 
 use crate::{
     batch::SnapshotMark,
@@ -216,7 +219,7 @@ fn put(
         draft.truncate(from)?;
     }
     for source in &write.sources {
-        work.read(fs, ask, source, &mut |entry| draft.entry(entry))?;
+        work.read(fs, ask, source, &mut |entry| draft.entry(entry).map(ControlFlow::Continue))?;
     }
     draft.finish()?;
     let name = segment_name(write.id);
@@ -239,7 +242,7 @@ impl Work {
         fs: &dyn Fs,
         ask: &Ask<'_>,
         source: &Source,
-        each: &mut dyn FnMut(crate::Entry) -> Result<()>,
+        each: cursor::Each<'_>,
     ) -> Result<()> {
         let range = (source.first, source.last);
         match (source.theirs, self.theirs.as_ref().zip(ask.replica)) {
@@ -260,10 +263,8 @@ fn remove(fs: &dyn Fs, work: &Work) -> Result<()> {
             _ => {}
         }
     }
-    for dir in [Dir::Snapshots, Dir::Root] {
-        // DURABILITY: so that nothing that was removed is found again and judged anew.
-        let path = fs.root().join(dir.name());
-        fs.sync_dir(dir).map_err(|e| Error::io("sync", path, e))?;
-    }
-    Ok(())
+    // DURABILITY: so that a bad snapshot that was removed is not found again. The root needs none: the
+    // open that follows syncs its names first, and a segment that came back would be a leftover.
+    let path = fs.root().join(Dir::Snapshots.name());
+    fs.sync_dir(Dir::Snapshots).map_err(|e| Error::io("sync", path, e))
 }

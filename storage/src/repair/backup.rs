@@ -18,8 +18,8 @@ use crate::{
 /// Tries to give a file of the log a second name in the backup; an error means that it is copied.
 pub type Linker<'a> = &'a dyn Fn(Dir, &str) -> io::Result<()>;
 
-/// Copies all files of the log to `to`. All segments but the newest, index files and snapshots are
-/// never written to again, so a second name serves where `link` can give one.
+/// Copies all files of the log to `to`, the newest segment first. All segments but the newest, index
+/// files and snapshots are never written to again, so a second name serves where `link` can give one.
 pub(crate) fn backup(
     from: &dyn Fs,
     to: &dyn Fs,
@@ -28,31 +28,36 @@ pub(crate) fn backup(
     to.make_dirs().map_err(|e| Error::io("make directories in", to.root(), e))?;
     let newest = found.segments.keys().next_back().copied();
     let mut files: Vec<(Dir, String, u64, bool)> = Vec::new();
+    for (&(index, term), &len) in &found.snapshots {
+        files.push((Dir::Snapshots, snapshot_name(index, term), len, true));
+    }
     for (&id, &len) in &found.segments {
         files.push((Dir::Root, segment_name(id), len, Some(id) != newest));
     }
     files.extend(found.indexes.iter().map(|(&id, &len)| (Dir::Root, index_name(id), len, true)));
-    let snapshots = found.snapshots.iter();
-    files.extend(
-        snapshots
-            .map(|(&(index, term), &len)| (Dir::Snapshots, snapshot_name(index, term), len, true)),
-    );
-    let mut rest = Vec::new();
+    let mut missing = Vec::new();
     for (dir, name, len, sealed) in files {
-        if is_there((to, dir, &name))? {
-            if !same((from, dir, &name), (to, dir, &name))? {
-                let place = to.root().join(dir.name()).join(name);
-                return Err(Refusal::PlaceTaken(place.display().to_string()).into());
-            }
-            continue;
-        }
-        let linked = sealed && link.is_some_and(|link| link(dir, &name).is_ok());
-        if !linked {
-            rest.push((dir, name, len));
+        if !is_there((to, dir, &name))? {
+            missing.push((dir, name, len, sealed));
+        } else if !same((from, dir, &name), (to, dir, &name))? {
+            let place = to.root().join(dir.name()).join(name);
+            return Err(Refusal::PlaceTaken(place.display().to_string()).into());
         }
     }
-    room(to, rest.iter().map(|(_, _, len)| len).sum())?;
-    for (dir, name, _) in &rest {
+    if let Some((dir, name, len, _)) = missing.iter().find(|(.., sealed)| !sealed) {
+        room(to, *len)?;
+        copy((from, *dir, name), (to, *dir, name), None)?;
+    }
+    // DURABILITY: the newest first, also where an earlier attempt named it: older ones alone would be a
+    // shorter log.
+    to.sync_dir(Dir::Root).map_err(|e| Error::io("sync", to.root(), e))?;
+    let rest = missing.iter().filter(|(dir, name, _, sealed)| {
+        let linked = *sealed && link.is_some_and(|link| link(*dir, name).is_ok());
+        *sealed && !linked
+    });
+    let rest: Vec<_> = rest.collect();
+    room(to, rest.iter().map(|(_, _, len, _)| len).sum())?;
+    for (dir, name, ..) in rest {
         copy((from, *dir, name), (to, *dir, name), None)?;
     }
     for dir in [Dir::Snapshots, Dir::Root] {

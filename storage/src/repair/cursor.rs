@@ -2,6 +2,8 @@
 //!
 //! Above: whoever writes a log anew. Below: `scan`. Memory is one batch and one buffer.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 
 use crate::{
@@ -21,15 +23,18 @@ use crate::{
     segment::segment_path,
 };
 
-/// Calls `each` with the held entries of `first..=last`, in order. Those that are not held are an
-/// error: the caller knows what is.
+/// Takes an entry; says whether it wants more.
+pub(crate) type Each<'a> = &'a mut dyn FnMut(Entry) -> Result<ControlFlow<()>>;
+
+/// Calls `each` with the held entries of `first..=last`, in order, until it has enough. Those that are
+/// not held are an error: the caller knows what is.
 ///
 /// # Errors
 /// `Io`; `Corrupt` where an entry is not there any more; whatever `each` returns.
 pub(crate) fn read(
     (fs, log): (&dyn Fs, &Salvage),
     (first, last): (Index, Index),
-    each: &mut dyn FnMut(Entry) -> Result<()>,
+    each: Each<'_>,
 ) -> Result<()> {
     for piece in log.ledger.pieces.iter().filter(|p| p.first <= last && p.last >= first) {
         let wanted = (piece.first.max(first), piece.last.min(last));
@@ -37,7 +42,9 @@ pub(crate) fn read(
             let path = fs.root();
             return Err(damage(path, 0, Reason::Payload, Evidence::Chain));
         };
-        Reading::open(fs, log, spot)?.piece(piece, wanted, each)?;
+        if Reading::open(fs, log, spot)?.piece(piece, wanted, each)?.is_break() {
+            break;
+        }
     }
     Ok(())
 }
@@ -66,8 +73,8 @@ impl Reading {
         &self,
         piece: &Piece,
         (mut next, last): (Index, Index),
-        each: &mut dyn FnMut(Entry) -> Result<()>,
-    ) -> Result<()> {
+        each: Each<'_>,
+    ) -> Result<ControlFlow<()>> {
         let mut source = Source::new(&*self.opened.file, self.frame.end);
         let mut offset = self.spot.offset;
         while next <= last {
@@ -87,14 +94,16 @@ impl Reading {
                     return Err(damage(&self.path, at.offset, Reason::Payload, Evidence::Chain));
                 }
                 let id = piece.known.id(next).ok_or_else(|| self.lost(at.offset))?;
-                each(Entry { id, payload })?;
+                if each(Entry { id, payload })?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
                 next += 1;
             }
             if self.spot.refill && next <= last {
                 return Err(self.lost(at.offset));
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The batch or marker that begins at `offset`, or the marker behind a zero head there.

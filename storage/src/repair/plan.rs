@@ -455,13 +455,13 @@ impl Planning<'_> {
         self.plan.seal(self.found);
     }
 
-    /// Bytes of the new segment, at most: those of the files it replaces, or of what is fetched.
+    /// Bytes of the new segment, at most: those that the segments it replaces hold, however long
+    /// their files are, or of what is fetched.
     fn bytes_of(&self, write: &Write, kept: &BTreeSet<SegmentId>) -> u64 {
-        let oldest = self.ours.parts.first().map_or(0, |part| part.header.id);
-        let files = self.found.segments.iter();
-        let replaced = files.filter(|(id, _)| !kept.contains(*id) && **id >= oldest);
+        let replaced = self.ours.parts.iter().filter(|part| !kept.contains(&part.header.id));
+        let held = replaced.map(|part| part.end);
         let fetched = write.sources.iter().filter(|s| s.theirs).map(|s| s.last - s.first + 1);
-        replaced.map(|(_, len)| len).sum::<u64>() + fetched.sum::<u64>().saturating_mul(64)
+        held.sum::<u64>() + fetched.sum::<u64>().saturating_mul(64)
     }
 }
 

@@ -4,15 +4,15 @@
 //! INVARIANT: the segments of the new directory get their names from the newest to the oldest, so a
 //! directory in which this was cut off is refused by an open, not taken for a shorter log.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use crate::{
     copy::copy,
     entry::Index,
     error::{Error, Result},
-    fs::{Dir, Fs},
+    fs::{Access, Dir, Fs},
     header::Predecessor,
-    inspect::{VerifyOptions, VerifyReport, verify},
+    inspect::{VerifyOptions, VerifyReport, look, verify},
     layout::{segment_name, snapshot_name},
     log::Log,
     options::Options,
@@ -63,7 +63,9 @@ pub fn recover(
     if let Some(found) = recovery::occupied(&**to)? {
         return Err(Refusal::PlaceTaken(format!("{} ({found})", to.root().display())).into());
     }
-    room(&**to, plan.bytes)?;
+    let aside = bytes_of(from, &work.quarantine)?;
+    let snapshots = look(from)?.snapshots.values().sum();
+    room(&**to, plan.bytes.saturating_add(aside).saturating_add(snapshots))?;
     let mut quarantined = Vec::new();
     for (dir, name) in &work.quarantine {
         copy((from, *dir, name), (&**to, Dir::Quarantine, name), None)?;
@@ -90,6 +92,15 @@ pub fn recover(
     log.close()?;
     let report = verify(&**to, VerifyOptions::new(), &mut |_| {})?;
     Ok(Recovered { plan, report, quarantined })
+}
+
+/// Bytes of files of the source.
+fn bytes_of(from: &dyn Fs, files: &[(Dir, String)]) -> Result<u64> {
+    files.iter().try_fold(0_u64, |sum, (dir, name)| {
+        let file = from.open(*dir, name, Access::Read).and_then(|file| file.len());
+        let path = from.root().join(dir.name()).join(name);
+        Ok(sum.saturating_add(file.map_err(|e| Error::io("stat", path, e))?))
+    })
 }
 
 struct Writing<'a> {
@@ -121,8 +132,9 @@ impl Writing<'_> {
             self.to
                 .rename((Dir::Tmp, name), (Dir::Root, name))
                 .map_err(|e| Error::io("rename to", &path, e))?;
-            if at == 0 || at + 1 == names.len() {
+            if at == 0 {
                 // DURABILITY: the newest first, alone: without it the others would be a shorter log.
+                // The last needs none: the open that follows syncs the names before all else.
                 self.to.sync_dir(Dir::Root).map_err(|e| Error::io("sync", path, e))?;
             }
         }
@@ -149,15 +161,11 @@ impl Writing<'_> {
         for source in write.sources.iter().filter(|source| source.last >= next) {
             let mut at = *source;
             at.first = at.first.max(next);
-            // In steps, so that a segment can end in the middle of a long stretch.
-            while at.first <= source.last && !full(&draft) {
-                at.last = source.last.min(at.first + STRETCH - 1);
-                self.work.read(self.from, self.ask, &at, &mut |entry| {
-                    (state.next, state.last) = (entry.id.index + 1, Some(entry.id));
-                    draft.entry(entry)
-                })?;
-                at.first = at.last + 1;
-            }
+            self.work.read(self.from, self.ask, &at, &mut |entry| {
+                (state.next, state.last) = (entry.id.index + 1, Some(entry.id));
+                draft.entry(entry)?;
+                Ok(if full(&draft) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
             if full(&draft) {
                 break;
             }
@@ -165,6 +173,3 @@ impl Writing<'_> {
         draft.finish()
     }
 }
-
-/// Entries read between two looks at how full the segment is.
-const STRETCH: u64 = 1 << 16;

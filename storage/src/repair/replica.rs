@@ -8,6 +8,8 @@
 //! which nothing is known here is taken on the word of Raft: it is committed there, or a later entry
 //! that both hold vouches for it (Log Matching); else it is taken too, and called unproven.
 
+use std::ops::ControlFlow;
+
 use crate::{
     entry::{EntryId, Index},
     error::Result,
@@ -171,7 +173,7 @@ fn sums((log, fs): Side<'_>, range: (Index, Index)) -> Result<Vec<u32>> {
     let mut sums = Vec::new();
     cursor::read((fs, log), range, &mut |entry| {
         sums.push(crc32fast::hash(&entry.payload));
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(sums)
 }

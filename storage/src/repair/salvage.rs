@@ -42,6 +42,8 @@ pub(crate) struct Part {
     pub(crate) sealed: Option<Predecessor>,
     /// Nothing at all is wrong in it, and it fits what came before.
     pub(crate) sound: bool,
+    /// Where its batches end.
+    pub(crate) end: u64,
     /// The log as of its end.
     pub(crate) after: LogState,
 }
@@ -165,7 +167,8 @@ impl Replay<'_> {
         let found = &mut self.found;
         self.joined = whole && !unread;
         let after = found.ledger.state.clone();
-        found.parts.push(Part { header, sealed: stated, sound, after });
+        let end = ending.x;
+        found.parts.push(Part { header, sealed: stated, sound, end, after });
         Ok(())
     }
 

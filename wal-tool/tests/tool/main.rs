@@ -16,6 +16,7 @@ mod repair;
 mod rubbish;
 mod samples;
 mod schema;
+mod siege;
 mod snapshot;
 mod terminal;
 

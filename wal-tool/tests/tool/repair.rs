@@ -173,3 +173,29 @@ fn drills_happen_only_in_a_laboratory() {
     }
     assert!(alarmed >= 5, "{alarmed}");
 }
+
+/// More than one new segment has room for, and nothing but a hole: what counts is what it holds.
+#[test]
+fn a_segment_that_somebody_made_very_long_is_repaired_like_any_other() {
+    const LONG: u64 = (3 << 30) + 4096;
+    let home = laid(&made::rotten());
+    let newest = home.path().join("n1/00000000000000000005.wal");
+    let file = fs::OpenOptions::new().write(true).open(&newest).expect("opens");
+    if file.set_len(LONG).is_err() {
+        eprintln!("SKIPPED: this file system takes no sparse file of {LONG} bytes");
+        return;
+    }
+    let plan = tool(home.path(), "repair n1");
+    let says = text(&plan.stdout);
+    assert!(says.contains("--accept-loss 200..600"), "{says}");
+    let done = tool(home.path(), &format!("{} --backup kept", told(&says)));
+    assert_eq!(code(&done), 0, "{done:?}");
+    assert_eq!(code(&tool(home.path(), "verify n1")), 0);
+    // The hole is one in the backup and in quarantine too.
+    for copy in ["kept", "n1/quarantine"] {
+        let found = fs::metadata(home.path().join(copy).join("00000000000000000005.wal"));
+        let found = found.expect("copied");
+        assert_eq!(found.len(), LONG, "{copy}");
+        assert!(found.blocks() * 512 < 1 << 24, "{copy}: {} blocks", found.blocks());
+    }
+}

@@ -29,6 +29,16 @@ fn compare(fs: &SimFs, what: &str) -> (Outcome, bool) {
             assert_eq!(report.summary.log_id, Some(opened.log_id), "{}", details());
             let torn = report.findings.iter().any(|f| f.code == Code::W101);
             assert_eq!(torn, opened.verdict == Some(Verdict::Unproven), "{}", details());
+            // The same evidence for the same missing markers, wherever an open scans.
+            let missing = quick.findings.iter().filter(|f| f.code == Code::W102);
+            let mut seen: Vec<_> =
+                missing.map(|f| (f.file.clone(), f.offset, f.len, f.evidence)).collect();
+            let told = opened.missing_markers.iter();
+            let mut told: Vec<_> =
+                told.map(|m| (m.file.clone(), m.from, m.to - m.from, Some(m.evidence))).collect();
+            seen.sort_by_key(|m| (m.0.clone(), m.1));
+            told.sort_by_key(|m| (m.0.clone(), m.1));
+            assert_eq!(told, seen, "{}", details());
         }
         Err(Error::Corrupt(_)) => {
             assert_eq!(outcome, Outcome::Damaged, "an open refuses: {}", details());
@@ -111,4 +121,49 @@ fn whatever_rots_the_two_do_not_contradict_each_other() {
         damaged += u32::from(outcome == Outcome::Damaged);
     }
     assert!(damaged > 40, "only {damaged} rounds did any damage");
+}
+
+/// Each marker of the log in turn becomes zeros: where only it is missing, an open says so with the
+/// same place and evidence as inspection, in the newest segment and in those before it.
+#[test]
+fn an_open_tells_of_each_missing_marker_what_inspection_tells() {
+    let good = SimFs::new(44);
+    let mut log = Log::create_on(Arc::new(good.clone()), options()).expect("creates");
+    for term in 1..200 {
+        if term == 190 {
+            log.rotate_now().expect("rotates");
+        }
+        log.save_hard_state(HardState { term, vote: Some(1), commit: 0 }).expect("votes");
+        let next = log.next_log_index();
+        log.append(&entries(next..next + 3, term)).expect("appends");
+        log.sync().expect("syncs");
+    }
+    log.close().expect("closes");
+    for name in good.names(Dir::Root).into_iter().filter(|name| name.ends_with(".idx")) {
+        good.remove_file(Dir::Root, &name);
+    }
+    let mut markers = Vec::new();
+    dump(&good, &DumpOptions::default(), &mut |row| {
+        if let Row::Batch(batch) = row
+            && batch.kind == BatchKind::Marker
+        {
+            markers.push((batch.segment, batch.offset, batch.len));
+        }
+        std::ops::ControlFlow::Continue(())
+    })
+    .expect("dumps");
+    let top = markers.last().expect("many").0;
+    let mut told = [0; 2];
+    let chosen = |(at, marker): &(usize, (u64, u64, u64))| at % 3 == 0 || marker.0 == top;
+    for (_, (segment, offset, len)) in markers.into_iter().enumerate().filter(chosen) {
+        let fs = good.kill_image();
+        fs.zero(Dir::Root, &segment_name(segment), offset..offset + len);
+        let what = format!("marker at {offset} of {segment}");
+        compare(&fs, &what);
+        let report = open(&fs.kill_image());
+        let missing = report.map(|report| report.missing_markers).unwrap_or_default();
+        assert!(missing.iter().all(|m| m.file.ends_with(segment_name(segment))), "{what}");
+        told[usize::from(segment == top)] += missing.len();
+    }
+    assert!(told.iter().all(|count| *count > 3), "{told:?}");
 }
