@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod copies;
+pub mod counting;
 pub mod crash;
 pub mod damage;
 pub mod evidence;
