@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{columns, export, play, timeline};
+use crate::{columns, export, play, soak, timeline};
 
 /// See a cluster run, crash and come back.
 #[derive(Debug, Parser)]
@@ -16,6 +16,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// A trace in the terminal: one column for each node.
     Columns(columns::Args),
+    /// Tests again and again, on all cores, until something breaks.
+    Soak(soak::Args),
     /// A trace as a page for a browser: one file that loads nothing.
     Timeline(timeline::Args),
     /// A trace in the format of other viewers: Perfetto, ShiViz.

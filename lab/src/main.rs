@@ -12,7 +12,7 @@
 //! understood is shown as that.
 //!
 //! Exit codes: 0, done; 1, nothing found of what was asked for; 2, wrong arguments or a file that
-//! cannot be read.
+//! cannot be read; 130, stopped by Ctrl-C.
 
 mod args;
 mod clock;
@@ -26,6 +26,7 @@ mod pager;
 mod paint;
 mod play;
 mod row;
+mod soak;
 mod timeline;
 
 use std::{io, process::ExitCode};
@@ -41,6 +42,8 @@ enum Failure {
     Nothing(String),
     /// The arguments or the file are not what they should be.
     Wrong(String),
+    /// Somebody pressed Ctrl-C.
+    Stopped,
     /// Whoever read the output has gone.
     Gone,
 }
@@ -50,6 +53,7 @@ impl Failure {
     fn words(self) -> String {
         match self {
             Self::Nothing(why) | Self::Wrong(why) => why,
+            Self::Stopped => "it was stopped".to_owned(),
             Self::Gone => "whoever read it has gone".to_owned(),
         }
     }
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ended = match arguments.command {
         Command::Columns(args) => columns::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Timeline(args) => timeline::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Play(args) => play::run(&args),
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
     };
     let (code, why) = match ended {
         Ok(()) | Err(Failure::Gone) => return ExitCode::SUCCESS,
+        Err(Failure::Stopped) => return ExitCode::from(130),
         Err(Failure::Nothing(why)) => (1, why),
         Err(Failure::Wrong(why)) => (2, why),
     };

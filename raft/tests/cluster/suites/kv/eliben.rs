@@ -41,6 +41,10 @@ fn hire_in_any_order(c: &mut Shop) -> usize {
 
 fn setup_harness(c: &mut Shop) {
     c.pass(80);
+    assert!((0..3).all(|server| c.lab.is_up(server)), "all run");
+    let leader = c.await_leader();
+    c.pass(200);
+    assert_eq!(c.leader(), Some(leader), "and agree on a leader");
 }
 
 fn client_request_before_consensus(c: &mut Shop) {

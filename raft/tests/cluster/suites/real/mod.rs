@@ -7,7 +7,8 @@
 //! The bodies are those of virtual time. They run side by side, since most of their time is
 //! waiting, and each [`SCALE`] times as fast as the original: all durations, election timeouts
 //! among them, are divided by it. `HARDLOG_SUITES_SCALE=1` gives the original durations and
-//! `HARDLOG_SUITES_ONLY=Figure8` one test. `HARDLOG_SUITES_SIDE_BY_SIDE=1` runs them one by one.
+//! `HARDLOG_SUITES_ONLY=Figure8` one test. `HARDLOG_SUITES_SIDE_BY_SIDE=1` runs them one by one,
+//! `HARDLOG_SUITES_SEED=7` draws what is left to chance anew.
 //!
 //! A clock proves nothing on a machine that stands still: while a test runs, the longest stall of
 //! a thread and of a sync is measured. A test that failed while the machine stalled for longer
@@ -115,7 +116,8 @@ impl Test {
         let mut stall = Duration::ZERO;
         let failed = catch_unwind(AssertUnwindSafe(|| {
             let settings = (config, self.compaction);
-            let started = Processes::start(self.size, settings, scale, u64::from(attempt));
+            let seed = asked("HARDLOG_SUITES_SEED").unwrap_or(0) + u64::from(attempt);
+            let started = Processes::start(self.size, settings, scale, seed);
             let mut servers = started.expect("the servers start");
             let watch = Watch::start(servers.dir());
             let result = catch_unwind(AssertUnwindSafe(|| (self.body)(&mut servers)));
