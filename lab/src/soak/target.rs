@@ -258,8 +258,8 @@ fn build(kind: Kind, package: &Path) -> Result<PathBuf, Failure> {
     let name = if kind == Kind::Sim { "sim" } else { "cluster" };
     let found = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let found = found.filter(|message| message["target"]["name"] == name);
-    let path = found.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    match path.last() {
+    let mut path = found.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    match path.next_back() {
         Some(path) if output.status.success() => Ok(path),
         _ => Err(Failure::Wrong(format!("cargo did not build {name}: see above, or --binary"))),
     }

@@ -146,7 +146,7 @@ fn until_fail_stops_and_resume_runs_what_is_left() {
 fn the_time_that_is_up_begins_nothing_more() {
     let scene = Scene::new();
     let began = Instant::now();
-    let words = ["-n", "1000", "-j", "2", "--max-time", "400ms", "--", "sleep", "0.1"];
+    let words = ["-n", "1000", "-j", "2", "--max-time", "1s", "--", "sleep", "0.1"];
     let output = scene.soak(&words);
     assert!(output.status.success());
     assert!(text(&output.stdout).contains("the time is up"), "{}", text(&output.stdout));
@@ -171,9 +171,9 @@ fn wait_until(what: &str, is: impl Fn() -> bool) {
 fn a_run_that_takes_too_long_is_killed_with_everything_it_started() {
     let scene = Scene::new();
     let hang = "sleep 1000 & echo $! > pid; wait";
-    let output = scene.soak(&["-n", "1", "--timeout", "300ms", "--", "sh", "-c", hang]);
+    let output = scene.soak(&["-n", "1", "--timeout", "1s", "--", "sh", "-c", hang]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("killed after 0 s"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("killed after 1 s"), "{}", text(&output.stderr));
     let pid = fs::read_to_string(scene.path("pid")).unwrap();
     wait_until("its child lives", || !runs(&pid));
 }

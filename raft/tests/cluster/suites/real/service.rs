@@ -24,6 +24,9 @@ use hardlog_raft::{
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Bytes of a segment.
+const SEGMENT: u64 = 1 << 20;
+
 type Answers = Arc<Mutex<Vec<u64>>>;
 
 /// Answers a number with twice itself, and remembers what it said.
@@ -65,8 +68,8 @@ fn config(id: NodeId, dir: &std::path::Path, listeners: &[TcpListener]) -> NodeC
         cluster: 7,
         peers: (1..).zip(listeners.iter().map(address)).collect(),
         dir: dir.join(id.to_string()),
-        raft: Config::classic(),
-        log: Options::new().create_if_missing(true).segment_size(1 << 20),
+        raft: Config::classic().within_batch(SEGMENT / 2),
+        log: Options::new().create_if_missing(true).segment_size(SEGMENT),
         snapshot_every_bytes: 1 << 40,
         keep_behind: 0,
         listener: Some(listeners[own].try_clone().expect("a listener can be shared")),
