@@ -6,8 +6,8 @@ use std::{ops::RangeInclusive, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    backup, bench_disk, corrupt, diff, dump, exit, explain, export, get, hex, import, ls, meta,
-    recover, repair, schema, snapshot, stats, status, trim, truncate, verify,
+    backup, bench_disk, bundle, corrupt, diff, dump, exit, explain, export, get, hex, import, ls,
+    meta, recover, repair, schema, snapshot, stats, status, trim, truncate, verify,
 };
 
 /// Looks at a hardlog directory: what is in it, whether it is whole, and what to do if not.
@@ -90,6 +90,8 @@ pub(crate) enum Command {
     Import(import::Args),
     /// Copies the log's files, also of a log that is open, with a list of their checksums.
     Backup(backup::BackupArgs),
+    /// One file to send: what the commands that look say, and, without --redact, the log's files.
+    Bundle(bundle::Args),
     /// Makes a new directory of a backup, and verifies it.
     Restore(backup::RestoreArgs),
     /// A plan of what can be done about damage and what would be lost; writes only with --apply.

@@ -62,6 +62,24 @@ pub(crate) struct Args {
     pub(crate) value: Option<Value>,
 }
 
+impl Args {
+    /// The last so many entries of a log, with or without their payloads.
+    pub(crate) fn of_the_last(dir: &Path, tail: u64, payloads: bool) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            indexes: None,
+            term: None,
+            segment: None,
+            tail: Some(tail),
+            kind: Vec::new(),
+            follow: false,
+            decode: None,
+            batches: false,
+            value: (!payloads).then_some(Value::None),
+        }
+    }
+}
+
 /// A kind of row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {

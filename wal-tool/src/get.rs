@@ -11,7 +11,7 @@ use crate::{
     dump::{self, Value},
     exit::{self, CLEAN, DAMAGED, Ended, Failure},
     json, next, number,
-    out::{Out, Tone},
+    out::{COLUMNS, Out, Tone},
     source::Source,
     verify,
 };
@@ -116,9 +116,13 @@ fn entry_found(
     let computed = hex(crc32fast::hash(entry.payload));
     row("CRC", format!("stored {} computed {computed}", hex(entry.crc)))?;
     match decoded {
-        Some(decoded) => row("decoded", decoded)?,
-        None if args.value == Some(Value::None) => {}
-        None => row("value", dump::value(args.value.unwrap_or(Value::Utf8), entry.payload))?,
+        Some(decoded) => folded("decoded", &decoded, out)?,
+        None => match args.value {
+            Some(Value::None) => {}
+            // What was asked for by its form is for a program, or for the eye of somebody who scrolls.
+            Some(value) => row("value", dump::value(value, entry.payload))?,
+            None => folded("value", &dump::value(Value::Utf8, entry.payload), out)?,
+        },
     }
     if !entry.sound {
         let word = out.toned(Tone::Bad, "BAD");
@@ -126,6 +130,17 @@ fn entry_found(
         out.next(&[next::verify(&args.dir), next::repair_said(&args.dir)])?;
     }
     Ok(code)
+}
+
+/// A long text in lines of 80 columns; nothing is put in or left out where it is broken.
+fn folded(name: &str, text: &str, out: &mut Out) -> io::Result<()> {
+    const FRONT: usize = 13;
+    let letters: Vec<char> = text.chars().collect();
+    for (at, line) in letters.chunks(COLUMNS - FRONT).enumerate() {
+        let name = if at == 0 { name } else { "" };
+        out.line(&format!("  {name:<10} {}", line.iter().collect::<String>()))?;
+    }
+    Ok(())
 }
 
 fn missing(args: &Args, why: Option<Finding>, out: &mut Out) -> io::Result<()> {

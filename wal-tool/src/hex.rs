@@ -9,7 +9,7 @@ use crate::{
     args::Format,
     exit::{self, CLEAN, DAMAGED, Ended, Failure},
     json, number,
-    out::{Out, Tone},
+    out::{COLUMNS, Out, Tone},
     source::Source,
 };
 
@@ -92,6 +92,8 @@ fn object(field: &Field) -> Value {
 fn human(fields: &[Field], out: &mut Out) -> io::Result<()> {
     /// Bytes on one line.
     const ROW: usize = 8;
+    /// The column behind offset, bytes and name.
+    const SAYS_AT: usize = 58;
     for field in fields {
         if field.len == 0 {
             let title = out.toned(Tone::Strong, &field.name);
@@ -111,8 +113,18 @@ fn human(fields: &[Field], out: &mut Out) -> io::Result<()> {
             Good::Unknown => String::new(),
         };
         let offset = out.toned(Tone::Quiet, &format!("{:#08x}", field.offset));
-        let text = format!("{offset}  {first:<23}  {:<22} {}{sign}", field.name, field.says);
+        let mut says = format!("{}{sign}", field.says);
+        let room = COLUMNS.saturating_sub(SAYS_AT);
+        // What does not fit behind the name stands below it.
+        let below =
+            if number::columns(&says) > room { std::mem::take(&mut says) } else { String::new() };
+        let text = format!("{offset}  {first:<23}  {:<22} {says}", field.name);
         out.line(text.trim_end())?;
+        let second = rows.next();
+        if second.is_some() || !below.is_empty() {
+            let text = format!("          {:<23}  {below}", second.unwrap_or_default());
+            out.line(text.trim_end())?;
+        }
         for row in rows {
             out.line(&format!("          {row}"))?;
         }

@@ -12,6 +12,7 @@
 mod args;
 mod backup;
 mod bench_disk;
+mod bundle;
 mod corrupt;
 mod decode;
 mod diff;
@@ -26,6 +27,7 @@ mod interrupt;
 mod json;
 mod ls;
 mod meta;
+mod mount;
 mod next;
 mod number;
 mod out;
@@ -38,6 +40,7 @@ mod source;
 mod stats;
 mod status;
 mod table;
+mod tar;
 mod trim;
 mod truncate;
 mod verify;
@@ -120,6 +123,7 @@ fn run(arguments: Arguments, out: &mut Out) -> Ended {
         (Some(Command::Export(args)), _) => export::run(&args, out),
         (Some(Command::Import(args)), _) => import::run(&args, out),
         (Some(Command::Snapshot(args)), _) => snapshot::run(&args, out),
+        (Some(Command::Bundle(args)), _) => bundle::run(&args, out),
         (Some(Command::Backup(args)), _) => backup::run_backup(&args, out),
         (Some(Command::Restore(args)), _) => backup::run_restore(&args, out),
         (Some(Command::Repair(args)), _) => repair::run(&args, out),

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use hardlog::inspect::{Code, Finding, Severity};
 
+use crate::number::columns;
+
 /// A path as a shell takes it: in quotes where it holds anything but plain signs.
 pub(crate) fn typed(path: &Path) -> String {
     let text = path.display().to_string();
@@ -34,6 +36,26 @@ pub(crate) fn repair_said(dir: &Path) -> String {
         .map_or(String::new(), |command| format!("{command}   (shows a plan, changes nothing)"))
 }
 
+/// The parts of a command in lines of at most `width` columns, broken so that a shell reads one line.
+pub(crate) fn broken(parts: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            // Room for the backslash that may follow.
+            Some(line) if columns(line) + columns(part) + 3 <= width => {
+                line.push(' ');
+                line.push_str(part);
+            }
+            Some(line) => {
+                line.push_str(" \\");
+                lines.push(format!("  {part}"));
+            }
+            None => lines.push(part.clone()),
+        }
+    }
+    lines
+}
+
 /// What to type next about a finding: the plan first where an operator is needed.
 pub(crate) fn about(finding: &Finding, dir: &Path) -> Vec<String> {
     let error = finding.severity == Severity::Error;
@@ -53,6 +75,16 @@ pub(crate) fn about(finding: &Finding, dir: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_command_is_broken_where_a_shell_joins_it_again() {
+        let parts = ["wal-tool repair n1", "--apply", "--accept-loss 1..2"].map(str::to_owned);
+        assert_eq!(broken(&parts, 80), ["wal-tool repair n1 --apply --accept-loss 1..2"]);
+        let lines = broken(&parts, 30);
+        assert_eq!(lines, ["wal-tool repair n1 --apply \\", "  --accept-loss 1..2"]);
+        assert!(lines.iter().all(|line| line.len() <= 30));
+        assert_eq!(lines.join("\n").replace("\\\n  ", ""), parts.join(" "));
+    }
 
     #[test]
     fn a_path_is_one_word_for_a_shell() {

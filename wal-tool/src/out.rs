@@ -27,6 +27,8 @@ const BUSY: &str = "{spinner} wal-tool: {msg} {elapsed}";
 pub(crate) const COLUMNS: usize = 80;
 /// Bytes that wait for the next write to standard output.
 const BUFFER: usize = 64 << 10;
+/// Bytes that are kept of what is said into memory.
+const KEPT_MAX: usize = 64 << 20;
 
 /// How a piece of text is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +52,39 @@ impl Tone {
     }
 }
 
+/// Where it goes.
+#[derive(Debug)]
+enum Target {
+    Stdout(io::StdoutLock<'static>),
+    /// What is kept, and how much of it may be.
+    Memory(Vec<u8>, usize),
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(to) => to.write(bytes),
+            Self::Memory(kept, max) if kept.len() + bytes.len() > *max => {
+                Err(io::Error::other(format!("more than {} bytes", number::grouped(*max as u64))))
+            }
+            Self::Memory(kept, _) => kept.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(to) => to.flush(),
+            Self::Memory(..) => Ok(()),
+        }
+    }
+}
+
 /// Standard output as the arguments ask for it.
 #[derive(Debug)]
 pub(crate) struct Out {
     pub(crate) format: Format,
     colour: bool,
-    to: BufWriter<io::StdoutLock<'static>>,
+    to: BufWriter<Target>,
     /// Hidden unless a terminal listens on standard error.
     bar: ProgressBar,
 }
@@ -72,8 +101,24 @@ impl Out {
             Colour::Never => false,
             Colour::Auto => !set("NO_COLOR") && (forced || stdout.is_terminal()),
         };
-        let to = BufWriter::with_capacity(BUFFER, stdout.lock());
+        let to = BufWriter::with_capacity(BUFFER, Target::Stdout(stdout.lock()));
         Self { format, colour, to, bar: line(BAR) }
+    }
+
+    /// One that keeps what is said, up to a limit, and shows nothing.
+    pub(crate) fn in_memory(format: Format) -> Self {
+        let to = BufWriter::with_capacity(BUFFER, Target::Memory(Vec::new(), KEPT_MAX));
+        Self { format, colour: false, to, bar: ProgressBar::hidden() }
+    }
+
+    /// What was kept; an end that did not fit is missing.
+    pub(crate) fn taken(mut self) -> Vec<u8> {
+        // What does not fit was said when it was written.
+        let _ = self.to.flush();
+        match self.to.into_parts().0 {
+            Target::Memory(kept, _) => kept,
+            Target::Stdout(_) => Vec::new(),
+        }
     }
 
     /// Whether a person reads the result.
@@ -164,6 +209,11 @@ impl Out {
         if self.colour { format!("\x1b[{}m{text}\x1b[0m", tone.code()) } else { text.to_owned() }
     }
 
+    /// Whether what is said goes where somebody may watch.
+    fn is_watched(&self) -> bool {
+        matches!(self.to.get_ref(), Target::Stdout(_))
+    }
+
     /// Tells whoever watches how far it is; at most ten times a second.
     pub(crate) fn progress(&mut self, at: Progress<'_>) {
         self.step((at.done, at.total), at.file);
@@ -171,6 +221,9 @@ impl Out {
 
     /// The same for so many of so many bytes.
     pub(crate) fn step(&mut self, (done, total): (u64, u64), what: &str) {
+        if !self.is_watched() {
+            return;
+        }
         if self.bar.is_finished() {
             self.bar = line(BAR);
         }
@@ -182,6 +235,9 @@ impl Out {
 
     /// Tells whoever watches that something is under way of which nobody knows how long it takes.
     pub(crate) fn busy(&mut self, what: &'static str) {
+        if !self.is_watched() {
+            return;
+        }
         self.bar = line(BUSY);
         self.bar.set_message(what);
         self.bar.tick();

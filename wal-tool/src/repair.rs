@@ -26,7 +26,7 @@ use crate::{
     args::{Format, indexes},
     exit::{self, Ended, Failure},
     interrupt, json, next, number,
-    out::{Out, Tone},
+    out::{COLUMNS, Out, Tone},
     verify,
 };
 
@@ -208,12 +208,13 @@ fn human(plan: &Plan, (dir, words): (&Path, &str), out: &mut Out) -> io::Result<
         paragraph(&format!("  way out {}: ", number + 1), way, out)?;
     }
     if plan.hopeless.is_none() {
-        let mut next = format!("{words} --apply --plan-digest {}", plan.digest);
-        if let Some(loss) = plan.to_accept() {
-            next.push_str(&format!(" --accept-loss {}", loss.range()));
-        }
+        let mut next =
+            vec![words.to_owned(), "--apply".to_owned(), format!("--plan-digest {}", plan.digest)];
+        next.extend(plan.to_accept().map(|loss| format!("--accept-loss {}", loss.range())));
         out.line("  nothing was changed; to do exactly this:")?;
-        out.line(&format!("    {next}"))?;
+        for line in next::broken(&next, COLUMNS - 4) {
+            out.line(&format!("    {line}"))?;
+        }
     }
     Ok(())
 }

@@ -78,15 +78,17 @@ struct One {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     match &args.what {
-        What::Ls { dir } => {
-            let args = ls::Args { dir: dir.clone(), snapshots: true, quick: true };
-            ls::run(&args, out)
-        }
+        What::Ls { dir } => list(dir, out),
         What::Show(one) => show(one, out),
         What::Verify(one) => check(one, out),
         What::Export(args) => carry::export(args, out),
         What::Import(args) => carry::import(args, out),
     }
+}
+
+/// A row for each.
+pub(crate) fn list(dir: &Path, out: &mut Out) -> Ended {
+    ls::run(&ls::Args { dir: dir.to_path_buf(), snapshots: true, quick: true }, out)
 }
 
 /// The snapshots of a log, and what the log says of itself.

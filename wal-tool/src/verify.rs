@@ -41,9 +41,14 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
     let options = VerifyOptions::new().quick(args.quick);
     let report = inspect::verify(source.fs(), options, &mut |at| out.progress(at))?;
     out.still();
+    show(&report, &args.dir, out)
+}
+
+/// What a verification found, in every form.
+pub(crate) fn show(report: &VerifyReport, dir: &Path, out: &mut Out) -> Ended {
     match out.format {
-        Format::Human => human(&report, &args.dir, out)?,
-        Format::Json => out.object(&json::report("wal-tool.verify/1", &report, &args.dir))?,
+        Format::Human => human(report, dir, out)?,
+        Format::Json => out.object(&json::report("wal-tool.verify/1", report, dir))?,
         Format::Ndjson => {
             for segment in &report.segments {
                 out.object(&json::tagged("wal-tool.segment/1", json::segment(segment)))?;
@@ -52,10 +57,10 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Ended {
                 out.object(&json::tagged("wal-tool.snapshot/1", json::snapshot(snapshot)))?;
             }
             for finding in &report.findings {
-                let row = json::finding(finding, &args.dir);
+                let row = json::finding(finding, dir);
                 out.object(&json::tagged("wal-tool.finding/1", row))?;
             }
-            let mut summary = json::report("wal-tool.verify/1", &report, &args.dir);
+            let mut summary = json::report("wal-tool.verify/1", report, dir);
             if let Some(fields) = summary.as_object_mut() {
                 for list in ["segments", "snapshots", "findings"] {
                     let count = fields.get(list).and_then(|v| v.as_array()).map_or(0, Vec::len);
@@ -223,13 +228,11 @@ fn result(report: &VerifyReport, out: &mut Out) -> io::Result<()> {
     let errors = report.count(Severity::Error) as u64;
     let warnings = report.count(Severity::Warning) as u64;
     let looked = if report.quick { "quick look: what an open reads" } else { "all bytes read" };
-    out.line(&format!(
-        "RESULT  {word}  {}, {}   {} in {:.2} s ({looked})",
-        number::count(errors, "error"),
-        number::count(warnings, "warning"),
-        number::size(report.bytes),
-        report.took.as_secs_f64()
-    ))
+    let (errors, warnings) = (number::count(errors, "error"), number::count(warnings, "warning"));
+    let (size, seconds) = (number::size(report.bytes), report.took.as_secs_f64());
+    let pieces =
+        [format!("{word}  {errors}, {warnings}"), format!("{size} in {seconds:.2} s ({looked})")];
+    out.pieces("RESULT  ", "   ", &pieces)
 }
 
 /// What to make of it, and the next command to type.

@@ -56,6 +56,7 @@ pub(super) fn alone() -> Vec<Definition> {
         ),
         named("manifest", manifest()),
         named("backup", backup),
+        named("bundle", bundle()),
         named(
             "restore",
             ended(vec![("verdict", verdict()), ("files", count()), ("bytes", count())]),
@@ -104,6 +105,20 @@ fn manifest() -> Fields {
     vec![("log", or_null(hex())), ("verdict", verdict()), ("files", list(part("a.file")))]
 }
 
+fn bundle() -> Fields {
+    let file = object(vec![("name", text()), ("len", count())]);
+    ended(vec![
+        ("verdict", verdict()),
+        ("file", text()),
+        ("version", text()),
+        ("redacted", super::yes_or_no()),
+        ("files", list(file)),
+        ("left_out", list(text())),
+        // Not in the archive itself, which cannot know it.
+        ("bytes?", count()),
+    ])
+}
+
 fn corrupt() -> Fields {
     vec![
         ("exit", exit_code()),
@@ -122,7 +137,12 @@ fn bench() -> Fields {
         ("p99_us", count()),
         ("max_us", count()),
         ("sync_p50_us", count()),
+        ("file_system", or_null(text())),
+        ("device", or_null(text())),
+        ("rotating", or_null(super::yes_or_no())),
         ("verdict", word(&["no sync", "fit", "slow", "unfit"])),
+        ("says", text()),
+        ("election_timeout_ms", or_null(count())),
         ("histogram", list(part("bar"))),
     ])
 }

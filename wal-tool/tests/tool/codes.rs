@@ -3,7 +3,7 @@
 //!
 //! `UPDATE_SAMPLES=1 cargo test -p wal-tool codes` writes them anew; read the difference then.
 
-use std::{env, fs, path::Path};
+use std::{collections::BTreeMap, env, fs, path::Path};
 
 use hardlog::{
     Log,
@@ -11,6 +11,7 @@ use hardlog::{
     inspect::Code,
     layout::segment_name,
 };
+use serde_json::Value;
 
 use crate::{code, directories as made, forge::Forge, samples::settled, text, tool};
 
@@ -166,6 +167,9 @@ fn each_code_has_a_directory_that_shows_it_and_its_words_are_kept() {
             let stdout = settled(&text(&output.stdout));
             assert_eq!(code(&output), *exit, "{arguments}: {stdout}{}", text(&output.stderr));
             assert!(stdout.contains(name), "{arguments} does not say {name}: {stdout}");
+            for line in stdout.lines().filter(|_| arguments == human) {
+                assert!(line.chars().count() <= 80, "{arguments}: {line}");
+            }
             all.push_str(&format!("$ wal-tool {arguments}\n{stdout}$ echo $?\n{exit}\n"));
         }
         let path = kept.join(format!("{name}.txt"));
@@ -183,14 +187,56 @@ fn each_code_has_a_directory_that_shows_it_and_its_words_are_kept() {
     assert_eq!(shown, known, "each code has a directory");
 }
 
+/// The words of a page's first sentence, without what a table cannot hold.
+fn first_sentence(cause: &str) -> String {
+    let end = cause.find(". ").unwrap_or(cause.trim_end_matches('.').len());
+    cause[..end].replace('|', "/")
+}
+
+/// How bad a code is in the directory that shows it: what its kept JSON says, at worst.
+fn severity(name: &str) -> String {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/codes/{name}.txt"));
+    let session = fs::read_to_string(kept).expect("kept");
+    let from = session.find("--json\n").expect("a JSON run") + 7;
+    let object = session[from..].split("$ echo").next().expect("a part");
+    let object: Value = serde_json::from_str(object).expect("JSON");
+    let all = object["findings"].as_array().expect("findings").iter();
+    let these = all.filter(|finding| finding["code"] == name);
+    let words = ["note", "warning", "error"];
+    let worst = these.filter_map(|f| words.iter().position(|word| f["severity"] == **word)).max();
+    words[worst.expect("it is shown")].to_owned()
+}
+
+/// Every code with its meaning, severity, exit code and directory, made of what the code, `explain` and
+/// the kept runs say. `UPDATE_SAMPLES=1` writes it anew.
 #[test]
-fn the_table_of_the_readme_names_every_code_with_its_title_and_exit_code() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).expect("a README");
-    let exits = CASES.iter().map(|case| (case.0, case.1)).chain([("W601", 3), ("W602", 0)]);
-    for ((name, exit), code) in exits.zip(Code::ALL) {
-        let row = format!("| {name} | {} | {exit} |", code.title());
-        assert!(readme.contains(&row), "no row {row}");
-        assert!(tool(root, &format!("explain {name}")).status.success(), "{name}");
+fn the_table_of_the_readme_is_what_the_code_and_the_directories_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let _alone = crate::README.lock();
+    let readme = fs::read_to_string(&path).expect("a README");
+    let pages = tool(Path::new("."), "explain all --json").stdout;
+    let pages: Value = serde_json::from_slice(&pages).expect("JSON");
+    let exits: BTreeMap<&str, i32> =
+        CASES.iter().map(|case| (case.0, case.1)).chain([("W601", 3), ("W602", 0)]).collect();
+    let mut table = "| code | what it means | there | exit |\n|---|---|---|---|\n".to_owned();
+    for code in Code::ALL {
+        let name = code.name();
+        let mut pages = pages["pages"].as_array().expect("pages").iter();
+        let page = pages.find(|page| page["code"] == name).expect(name);
+        assert_eq!(page["title"], code.title());
+        let says = first_sentence(page["cause"].as_str().expect("text"));
+        table.push_str(&format!(
+            "| [{name}](tests/codes/{name}.txt) | **{}**: {says} | {} | {} |\n",
+            code.title(),
+            severity(name),
+            exits[name]
+        ));
     }
+    let from = readme.find("| code |").expect("the table");
+    let len = readme[from..].find("\n\n").expect("its end") + 1;
+    let now = format!("{}{table}{}", &readme[..from], &readme[from + len..]);
+    if env::var_os("UPDATE_SAMPLES").is_some() {
+        return fs::write(&path, &now).expect("writes");
+    }
+    assert!(now == readme, "the table is now\n{table}");
 }

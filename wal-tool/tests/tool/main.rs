@@ -3,8 +3,10 @@
 //! Directories are made by the engine on the simulated disk, so that they come out the same each
 //! time, and are then laid on the real one.
 
+mod bundle;
 mod codes;
 mod directories;
+mod dumping;
 mod exits;
 mod forge;
 mod hostile;
@@ -16,6 +18,7 @@ mod repair;
 mod rubbish;
 mod samples;
 mod schema;
+mod sessions;
 mod siege;
 mod snapshot;
 mod terminal;
@@ -23,7 +26,11 @@ mod terminal;
 use std::{
     path::Path,
     process::{Command, Output},
+    sync::Mutex,
 };
+
+/// Whoever writes the README anew holds this.
+static README: Mutex<()> = Mutex::new(());
 
 /// The program.
 const TOOL: &str = env!("CARGO_BIN_EXE_wal-tool");

@@ -136,4 +136,13 @@ fn a_disk_is_measured_and_nothing_is_left_on_it() {
     assert_eq!(fs::read_dir(home).expect("listed").count(), 1);
     assert_eq!(code(&tool(home, "verify healthy")), 0);
     assert_eq!(code(&tool(home, "bench-disk nowhere")), 4);
+    // Memory is told from a disk.
+    match tempfile::tempdir_in("/dev/shm") {
+        Ok(memory) => {
+            let output = tool(memory.path(), "bench-disk . --seconds 0.1");
+            let said = text(&output.stdout);
+            assert!(said.contains("NO SYNC") && said.contains("This is tmpfs"), "{said}");
+        }
+        Err(e) => eprintln!("skipped: no /dev/shm: {e}"),
+    }
 }

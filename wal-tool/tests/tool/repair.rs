@@ -31,8 +31,11 @@ fn shape(dir: &Path) -> Vec<(String, Vec<u8>)> {
 
 /// The words of the command that the plan tells to type, behind the name of the tool.
 fn told(plan: &str) -> String {
-    let line = plan.lines().find(|line| line.contains("--apply")).expect("a command to type");
-    line.trim().strip_prefix("wal-tool ").expect("a command").to_owned()
+    // A shell joins what a backslash breaks.
+    let joined = plan.replace("\\\n", " ");
+    let line = joined.lines().find(|line| line.contains("--apply")).expect("a command to type");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.join(" ").strip_prefix("wal-tool ").expect("a command").to_owned()
 }
 
 #[test]

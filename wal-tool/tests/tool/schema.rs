@@ -315,6 +315,8 @@ fn failures_and_the_rest_are_objects_of_the_schema_too() {
         ("corrupt n2 --kind bit --json", 6),
         ("backup n2 kept --json", 0),
         ("restore kept back --json", 0),
+        ("bundle n1 --json", 3),
+        ("bundle n2 --redact --json", 0),
         ("recover n1 --output saved --json", 3),
         ("bench-disk . --seconds 0.05 --json", 0),
         ("--json verify", 2),

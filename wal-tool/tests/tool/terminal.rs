@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_secs(60);
 const CTRL_C: &str = "\x03";
 
 /// The tool on a terminal of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     master: File,
     shown: Arc<Mutex<Vec<u8>>>,
@@ -38,7 +38,7 @@ impl Terminal {
         Self::with(dir, arguments, |_| {})
     }
 
-    fn with(dir: &Path, arguments: &str, change: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn with(dir: &Path, arguments: &str, change: impl FnOnce(&mut Command)) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).expect("a terminal");
         grantpt(&master).expect("granted");
@@ -76,7 +76,7 @@ impl Terminal {
     }
 
     /// Waits until `words` are on the screen.
-    fn await_words(&self, words: &str) {
+    pub(crate) fn await_words(&self, words: &str) {
         let begun = Instant::now();
         while !self.screen().contains(words) {
             assert!(begun.elapsed() < LONG, "no {words:?} on the screen: {}", self.screen());
@@ -84,12 +84,12 @@ impl Terminal {
         }
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub(crate) fn type_in(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).expect("typed");
     }
 
     /// The exit code, and everything that was shown.
-    fn end(mut self) -> (i32, String) {
+    pub(crate) fn end(mut self) -> (i32, String) {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("waited for") {
@@ -105,6 +105,15 @@ impl Terminal {
         let code = status.code().unwrap_or_else(|| panic!("killed by a signal: {status}"));
         (code, String::from_utf8_lossy(&self.shown.lock().expect("held")).into_owned())
     }
+}
+
+/// What stands on the screen in the end: a line of progress takes itself away again.
+pub(crate) fn screen_of(shown: &str) -> String {
+    let line = |line: &str| {
+        let line = line.trim_end_matches('\r');
+        line.rsplit("\x1b[2K").next().unwrap_or(line).trim_start_matches('\r').to_owned() + "\n"
+    };
+    shown.lines().map(line).collect()
 }
 
 /// Every file with its bytes, but for the lock, which a repair takes before it asks.
