@@ -46,6 +46,7 @@ use crate::{
     core::{Core, Install, RoleName},
     durable::{Durable, Ledger, Promise, SaveNumber},
     error::Error,
+    identity,
     message::Message,
     ready::{ReadReady, ReadToken, Ready, Snapshots},
     trace::{Voice, What},
@@ -258,6 +259,10 @@ impl Driver {
             Report::Met { peer, log_id, incarnation } => {
                 let before = self.seen.insert(peer, (log_id, incarnation));
                 self.seen_is_news |= before != Some((log_id, incarnation));
+            }
+            Report::Disowned { by } => {
+                identity::disown(&mut self.log, by);
+                return Err(Error::Disowned { by });
             }
             Report::Failed(error) => return Err(error),
         }

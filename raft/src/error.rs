@@ -48,6 +48,16 @@ pub enum Error {
     /// The directory holds a log that was used and belongs to no node.
     #[error("the log has been used and does not say by which node")]
     Nameless,
+    /// The directory was wiped, or put back to an older copy: promises that were made in this node's
+    /// name are forgotten. It must join as a new node, with an empty directory and another id.
+    #[error(
+        "node {by} knew this node with another log or a longer one: the directory was wiped or put \
+         back to an older copy; join under a new id, with an empty directory"
+    )]
+    Disowned {
+        /// Who noticed.
+        by: NodeId,
+    },
     /// Raft counts from 1.
     #[error("the log begins at index 0; Raft counts from 1")]
     FirstIndex,

@@ -1,7 +1,7 @@
 //! Whose log this is: node and cluster stand in a metadata slot of the log from its first day.
 //!
 //! A directory that belongs to another node is refused, since its promises were made in that
-//! node's name.
+//! node's name. So is one that a peer found out to be wiped or put back to an older copy, for ever.
 
 use bytes::Bytes;
 use hardlog::{Class, Error as LogError, HardState, Log};
@@ -12,11 +12,16 @@ use crate::{error::Error, message::NodeId};
 pub const NODE_SLOT: u64 = 1;
 
 const VERSION: u8 = 1;
+/// The slot that holds who found out that this directory is not what the node had.
+const DISOWNED_SLOT: u64 = 7;
 
 /// Writes the identity into a fresh log; compares it in one that has been used.
 pub(crate) fn establish(log: &mut Log, id: NodeId, cluster: u64) -> Result<(), Error> {
     if log.first_log_index() == 0 {
         return Err(Error::FirstIndex);
+    }
+    if let Some(by) = log.meta(DISOWNED_SLOT).as_ref().and_then(|bytes| bytes.first_chunk()) {
+        return Err(Error::Disowned { by: u64::from_le_bytes(*by) });
     }
     match log.meta(NODE_SLOT) {
         Some(found) if found == encode(id, cluster) => Ok(()),
@@ -28,6 +33,15 @@ pub(crate) fn establish(log: &mut Log, id: NodeId, cluster: u64) -> Result<(), E
         }),
         None if !is_fresh(log) => Err(Error::Nameless),
         None => claim(log, id, cluster).map_err(Error::Log),
+    }
+}
+
+/// Remembers that a peer disowned this log. The node stops, whatever becomes of it.
+pub(crate) fn disown(log: &mut Log, by: NodeId) {
+    let saved = log.save_meta(DISOWNED_SLOT, Class::Promise, &by.to_le_bytes());
+    // DURABILITY: the process ends now, and its successor must not try its luck with other peers.
+    if let Err(error) = saved.and_then(|_| log.sync()) {
+        tracing::error!(%error, "that this node is disowned is not written down");
     }
 }
 

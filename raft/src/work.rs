@@ -60,6 +60,8 @@ pub(crate) enum Report {
     Complete { from: NodeId, mark: SnapshotMark, configuration: Configuration },
     /// A peer said hello, and it is the node it was.
     Met { peer: NodeId, log_id: LogId, incarnation: u64 },
+    /// A peer knows this node with another log, or with this one when it held more.
+    Disowned { by: NodeId },
     /// The node cannot go on.
     Failed(Error),
 }

@@ -187,12 +187,13 @@ fn transport(
     };
     let messages = Arc::clone(inbox);
     let deliver = Arc::new(move |message| messages.message(message));
-    let news = Arc::clone(inbox);
+    let (news, alarm) = (Arc::clone(inbox), Arc::clone(inbox));
     let past = Past {
         seen: boot::seen(log)?,
         met: Box::new(move |peer, log_id, incarnation| {
             news.report(Report::Met { peer, log_id, incarnation });
         }),
+        disowned: Box::new(move |by| alarm.report(Report::Disowned { by })),
     };
     Transport::start_after(&settings, listener, deliver, past).map_err(Error::Network)
 }

@@ -13,6 +13,8 @@
 //! A node whose disk was wiped or put back to an older copy has forgotten promises that it made.
 //! Its log id differs then, or its incarnation, which grows each time the log is opened, went back:
 //! peers that knew it before refuse it. What they know outlives their process too: see `boot`.
+//! The node that hears such a refusal gives up for good: else it would be let in by peers that come
+//! later and never knew it, or once it was started often enough for its incarnation to catch up.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +35,7 @@ const LEN: usize = 62;
 
 /// What a node says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hello {
+pub(crate) struct Hello {
     pub(super) cluster: u64,
     pub(super) from: NodeId,
     pub(super) to: NodeId,
@@ -45,7 +47,7 @@ pub(super) struct Hello {
 
 /// Whether the other side is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Welcome = 0,
     /// Another cluster.
     Cluster = 1,
@@ -163,34 +165,38 @@ impl Hello {
 pub(crate) struct Past {
     pub(crate) seen: BTreeMap<NodeId, (LogId, u64)>,
     pub(crate) met: Box<dyn Fn(NodeId, LogId, u64) + Send + Sync>,
+    /// A peer says that this node forgot what it promised.
+    pub(crate) disowned: Box<dyn Fn(NodeId) + Send + Sync>,
 }
 
 impl Default for Past {
     fn default() -> Self {
-        Self { seen: BTreeMap::new(), met: Box::new(|_, _, _| {}) }
+        let (met, disowned) = (Box::new(|_, _, _| {}), Box::new(|_| {}));
+        Self { seen: BTreeMap::new(), met, disowned }
     }
 }
 
 /// Who this node is, and what it remembers of its peers.
-pub(super) struct Acquaintance {
-    pub(super) cluster: u64,
-    pub(super) id: NodeId,
-    pub(super) log_id: LogId,
-    pub(super) incarnation: u64,
+pub(crate) struct Acquaintance {
+    pub(crate) cluster: u64,
+    pub(crate) id: NodeId,
+    pub(crate) log_id: LogId,
+    pub(crate) incarnation: u64,
     /// Those it talks to.
-    pub(super) peers: Mutex<BTreeSet<NodeId>>,
-    pub(super) seen: Mutex<BTreeMap<NodeId, (LogId, u64)>>,
-    pub(super) met: Box<dyn Fn(NodeId, LogId, u64) + Send + Sync>,
+    pub(crate) peers: Mutex<BTreeSet<NodeId>>,
+    pub(crate) seen: Mutex<BTreeMap<NodeId, (LogId, u64)>>,
+    pub(crate) met: Box<dyn Fn(NodeId, LogId, u64) + Send + Sync>,
+    pub(crate) disowned: Box<dyn Fn(NodeId) + Send + Sync>,
 }
 
 impl Acquaintance {
-    pub(super) fn hello(&self, to: NodeId, lane: Lane, verdict: Verdict) -> Hello {
+    pub(crate) fn hello(&self, to: NodeId, lane: Lane, verdict: Verdict) -> Hello {
         let Self { cluster, id: from, log_id, incarnation, .. } = *self;
         Hello { cluster, from, to, log_id, incarnation, lane, verdict }
     }
 
     /// Whether the other side may talk to this node. Remembers it, if so.
-    pub(super) fn judge(&self, hello: &Hello) -> Verdict {
+    pub(crate) fn judge(&self, hello: &Hello) -> Verdict {
         if hello.cluster != self.cluster {
             return Verdict::Cluster;
         }
@@ -225,6 +231,9 @@ impl Acquaintance {
     ) -> io::Result<()> {
         self.hello(to, lane, Verdict::Welcome).write(stream)?;
         let reply = Hello::read(stream)?;
+        if reply.from == to && matches!(reply.verdict, Verdict::Log | Verdict::Incarnation) {
+            (self.disowned)(to);
+        }
         if reply.verdict != Verdict::Welcome {
             return Err(bad(format!("node {to} refuses this node: {}", reply.verdict.text())));
         }
@@ -261,10 +270,10 @@ mod tests {
 
     fn node(id: NodeId, incarnation: u64) -> Acquaintance {
         let peers = (1..=3).filter(|peer| *peer != id).collect();
-        let Past { seen, met } = Past::default();
+        let Past { seen, met, disowned } = Past::default();
         let log_id = LogId([u8::try_from(id).unwrap(); 16]);
         let (peers, seen) = (Mutex::new(peers), Mutex::new(seen));
-        Acquaintance { cluster: 7, id, log_id, incarnation, peers, seen, met }
+        Acquaintance { cluster: 7, id, log_id, incarnation, peers, seen, met, disowned }
     }
 
     #[test]

@@ -42,17 +42,16 @@ use std::{
 
 use hardlog::LogId;
 
-pub(crate) use self::handshake::Past;
+pub(crate) use self::handshake::{Acquaintance, Past, Verdict};
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
-use self::{
-    handshake::Acquaintance,
-    inbound::Inbound,
-    outbox::{Bounds, Losses, Numbered, Outbox},
-};
 pub use self::{
     handshake::VERSION,
     wire::{Security, Socket, Wire},
+};
+use self::{
+    inbound::Inbound,
+    outbox::{Bounds, Losses, Numbered, Outbox},
 };
 pub use crate::codec::{Bincode, Codec, CodecError};
 use crate::{
@@ -195,6 +194,7 @@ impl Transport {
             peers: Mutex::default(),
             seen: Mutex::new(past.seen),
             met: past.met,
+            disowned: past.disowned,
         });
         let inbound = Inbound::new(
             Arc::clone(&acquaintance),

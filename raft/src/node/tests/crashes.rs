@@ -1,7 +1,7 @@
 //! Nodes are killed and come back.
 
-use super::cluster::{Cluster, propose, until};
-use crate::{Config, NodeId, ProposeError};
+use super::cluster::{Cluster, Journal, propose, until};
+use crate::{Config, Error, Node, NodeId, ProposeError};
 
 #[test]
 fn a_new_leader_takes_over_and_the_old_one_comes_back() {
@@ -119,4 +119,25 @@ fn a_wiped_node_is_not_let_in() {
     }
     assert_eq!(cluster.status(victim).last, 0, "nobody talks to it");
     assert_ne!(cluster.status(victim).leader, Some(leader));
+}
+
+#[test]
+fn a_wiped_node_that_is_told_so_stops_and_does_not_start_again() {
+    let mut cluster = Cluster::start(3);
+    cluster.write("x");
+    let leader = cluster.leader();
+    let victim: NodeId = if leader == 3 { 2 } else { 3 };
+    let dir = cluster.dir(victim);
+    until("the victim is known", || cluster.status(victim).applied >= 2);
+    cluster.kill(victim);
+    std::fs::remove_dir_all(dir).unwrap();
+    cluster.revive(victim);
+    until("it is told", || cluster.status(victim).error.is_some());
+    let error = cluster.status(victim).error.unwrap();
+    assert!(error.contains("join under a new id"), "{error}");
+    cluster.kill(victim);
+    // Not even where nobody is left who knew it.
+    (1..=3).filter(|id| *id != victim).for_each(|id| cluster.kill(id));
+    let again = Node::start(cluster.config(victim), Journal::default());
+    assert!(matches!(again, Err(Error::Disowned { .. })), "{:?}", again.err());
 }
