@@ -86,6 +86,8 @@ pub enum Mutation {
     StaleTruncates,
     /// A follower is believed to hold everything that it was sent.
     NextTakenForMatch,
+    /// A leader changes the membership before an entry of its own term is committed.
+    ChangeBeforeOwnCommit,
 }
 
 /// Why a configuration was refused.

@@ -361,7 +361,7 @@ impl<L: LogView> Core<L> {
         self.finish_reads();
     }
 
-    fn finish_reads(&mut self) {
+    pub(super) fn finish_reads(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { peers, reads, .. } = &mut **leader;
         let membership = &self.configurations.newest().membership;

@@ -16,6 +16,7 @@ use super::{
     leader::Leader, membership::UNCOMMITTED_MAX, progress::Peer,
 };
 use crate::{
+    config::Mutation,
     message::{Body, NodeId},
     payload::Payload,
 };
@@ -45,7 +46,8 @@ impl<L: LogView> Core<L> {
         if leader.transfer.is_some() {
             return Err(Refused::Transferring);
         }
-        let settled = leader.settled && self.configurations.uncommitted() == 0;
+        let settled = leader.settled || self.config.has(Mutation::ChangeBeforeOwnCommit);
+        let settled = settled && self.configurations.uncommitted() == 0;
         if !settled || self.membership().is_joint() {
             return Err(Refused::ChangeUnderWay);
         }
@@ -81,8 +83,9 @@ impl<L: LogView> Core<L> {
         self.configurations.push(Configuration { index, membership });
         self.note_members();
         self.meet_peers();
-        // A majority may be smaller now.
+        // A majority may be smaller now, and nobody may be left whose answer would be awaited.
         self.advance_commit();
+        self.finish_reads();
         id
     }
 

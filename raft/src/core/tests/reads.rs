@@ -3,7 +3,7 @@
 use super::net::Net;
 use crate::{
     config::Config,
-    core::Refused,
+    core::{Change, Refused},
     ready::{ReadReady, Ready},
 };
 
@@ -163,4 +163,19 @@ fn dissertation_6_4_1_a_voter_that_restarts_keeps_the_lease_that_it_may_have_giv
     net.isolate(voter);
     net.tick(15);
     assert_eq!(ask(&mut net), 9);
+}
+
+#[test]
+fn a_read_that_waits_is_answered_when_a_change_leaves_nobody_to_ask() {
+    let mut net = Net::new(2, Config::production(), 1);
+    net.elect(1);
+    net.propose(1, "a");
+    net.tick(5);
+    net.isolate(1);
+    net.core(1).read(7).unwrap();
+    net.collect(1);
+    assert!(net.node(1).reads.is_empty(), "a majority of two is both");
+    net.core(1).propose_membership(&Change::Remove { id: 2 }).unwrap();
+    net.collect(1);
+    assert_eq!(net.node(1).reads, [ReadReady { token: 7, index: 2 }]);
 }
