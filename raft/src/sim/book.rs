@@ -23,6 +23,8 @@ use crate::state_machine::{Command, FrozenSnapshot, StateMachine};
 
 /// Bytes of a command before its padding: a register and a value.
 const COMMAND_BYTES: usize = 9;
+/// Value that the last write carries; no client writes it.
+pub(super) const LAST_VALUE: u64 = u64::MAX;
 
 /// A command that sets a register, padded.
 pub(super) fn encode(key: u8, value: u64, padding: usize) -> Bytes {
@@ -51,10 +53,21 @@ pub(super) struct Page {
 #[derive(Debug, Default)]
 pub(super) struct Library {
     pub(super) applied: BTreeMap<Index, (u64, u64)>,
+    /// Where each value was written: no client writes one twice.
+    places: BTreeMap<u64, Index>,
     pub(super) breach: Option<Breach>,
 }
 
 impl Library {
+    /// Rule 13: however often a client sends a command, it is applied at one index.
+    fn once(&mut self, index: Index, value: u64) {
+        let place = *self.places.entry(value).or_insert(index);
+        if place != index && value != LAST_VALUE {
+            let what = format!("the command of value {value} is applied at {place} and {index}");
+            self.breach = self.breach.take().or(breach::<()>(13, what).err());
+        }
+    }
+
     fn compare(&mut self, index: Index, value: Option<u64>, digest: u64) {
         let known = match value {
             Some(value) => Some(*self.applied.entry(index).or_insert((value, digest))),
@@ -89,6 +102,7 @@ impl StateMachine for Book {
             page.digest = mix(mix(mix(page.digest, command.index), command.term), value);
             page.values.insert(key, value);
             library.compare(command.index, Some(value), page.digest);
+            library.once(command.index, value);
             replies.push(Bytes::copy_from_slice(&command.index.to_le_bytes()));
         }
         replies

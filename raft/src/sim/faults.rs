@@ -1,11 +1,11 @@
 //! Faults as they befall a running cluster.
 //!
-//! Damage to bytes is kept to fewer disks than a majority, so that the rest must go on. Everything
-//! else may hit all nodes at once.
+//! Damage to bytes is kept to so few disks that the others are a majority of every configuration in
+//! force, so that they must go on. Everything else may hit all nodes at once.
 
 use hardlog::fs::{
     Dir,
-    sim::{Call, EIO, ENOSPC, Effect, Fault, When},
+    sim::{Call, EIO, ENOSPC, Effect, Fault, SimFs, When},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     stage::Stage,
     watch::End,
 };
-use crate::{message::NodeId, trace::What};
+use crate::{driver::orders::Order, message::NodeId, trace::What};
 
 impl Stage {
     /// One of these befalls the cluster now.
@@ -48,6 +48,11 @@ impl Stage {
             Kind::Full => self.fill(id),
             Kind::Damage => self.damage(id),
             Kind::Mend => ids.iter().for_each(|id| self.mend(*id)),
+            Kind::Snapshots => self.snapshots(&ids),
+            Kind::Wipe => drop(self.wipe(id)),
+            Kind::RollBack => drop(self.roll_back(id)),
+            // An operator's business.
+            Kind::Members | Kind::Transfer => {}
         }
         self.tell_fault(kind, id, &cuts);
     }
@@ -178,17 +183,21 @@ impl Stage {
         }
     }
 
-    // ---- bytes
-
-    /// Fewer than a majority may be damaged.
-    fn may_damage(&self, id: NodeId) -> bool {
-        let others = self.seats.iter().filter(|(seat, _)| **seat != id);
-        let damaged = others.filter(|(_, seat)| seat.damaged).count() as u64;
-        (damaged + 1) * 2 <= self.setting.size.saturating_sub(1)
+    /// Snapshots on several nodes, again and again.
+    fn snapshots(&mut self, ids: &[NodeId]) {
+        for id in ids {
+            if let Some(machine) = self.machine(*id) {
+                let sent = machine.order(Order::Snapshot);
+                self.ordered(*id, sent);
+            }
+        }
     }
 
+    // ---- bytes
+
     fn damage(&mut self, id: NodeId) {
-        if !self.may_damage(id) {
+        // Whatever stands on the others is on a majority.
+        if !self.can_spare(Some(id), None) {
             return;
         }
         let (how, at) = (self.rng.below(6), self.rng.next_u64());
@@ -221,7 +230,7 @@ impl Stage {
                 // A misdirected write: missing here, and over something else there.
                 let next = When::Kind(Call::Write, disk.count(Call::Write));
                 disk.inject(Fault::once(next, Effect::Lie));
-                disk.garble(dir, name, offset / 512 * 512..offset / 512 * 512 + 512, at);
+                misdirect(disk, (dir, name), offset / 512, at >> 16);
             }
         }
         self.checks.doubt(id);
@@ -239,7 +248,11 @@ impl Stage {
         for id in self.ids() {
             self.mend(id);
             let now: Micros = self.now();
-            if self.seats.get(&id).is_some_and(|seat| seat.damaged && !seat.retired) {
+            if self
+                .seats
+                .get(&id)
+                .is_some_and(|seat| seat.damaged && !seat.retired && !seat.amnesiac)
+            {
                 self.retire(id, "its disk is damaged");
             }
             let Some(seat) = self.seats.get_mut(&id) else { continue };
@@ -249,4 +262,14 @@ impl Stage {
             }
         }
     }
+}
+
+/// A sector of the file, whole and right, stands where another should.
+fn misdirect(disk: &SimFs, (dir, name): (Dir, &str), sector: u64, choice: u64) {
+    let Some(mut bytes) = disk.read_file(dir, name) else { return };
+    let sectors = bytes.len() / 512;
+    let place = |number: u64| usize::try_from(number).unwrap_or(0) % sectors.max(1) * 512;
+    let (to, from) = (place(sector), place(choice));
+    bytes.copy_within(from..from + 512, to);
+    disk.write_file(dir, name, &bytes);
 }

@@ -28,9 +28,10 @@ use super::{
     watch::End,
 };
 use crate::{
-    call::ProposeError,
+    call::{Call, ProposeError},
     config::Config,
     core::{Change, quorum::Voters},
+    driver::orders::Order,
     member::Member,
     message::NodeId,
     state_machine::StateMachine,
@@ -109,6 +110,8 @@ impl Lab {
             options: Options::new().background(false).segment_size(256 << 10).snapshot_chunk(4096),
             snapshot_every_bytes: compaction.every_bytes,
             keep_behind: compaction.keep_behind,
+            rates: (1000, 1000),
+            identity_checks: true,
             weather: Weather::fine(),
             sync_time: (100, 2000),
             lag: 0,
@@ -342,7 +345,7 @@ impl Lab {
     pub fn join(&mut self) -> usize {
         self.gaps.store(true, Ordering::Relaxed);
         let server = self.size();
-        self.stage.take_seat(id(server), true);
+        self.stage.recruit();
         server
     }
 
@@ -360,8 +363,9 @@ impl Lab {
     fn change(&mut self, leader: usize, change: Change) {
         self.gaps.store(true, Ordering::Relaxed);
         if let Some(machine) = self.stage.machine(id(leader)) {
-            machine.change(change);
-            self.stage.round(id(leader));
+            let call = Call::new(&Arc::default(), |_| {});
+            let sent = machine.order(Order::Change(change, call));
+            self.stage.ordered(id(leader), sent);
         }
     }
 

@@ -6,10 +6,10 @@
 //! Above: `stage`, which decides when. Below: the crate as it is.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, channel},
     },
     time::Instant,
@@ -20,10 +20,10 @@ use hardlog::{Index, Log, Options, RecoveryReport, fs::sim::SimFs};
 
 use crate::{
     applier::{self, Applier, Photographer, Picture},
-    boot::Boot,
+    boot::{self, Boot},
     call::{Call, ProposeError},
     config::Config,
-    core::{Change, Core, Identity, Membership, RoleName},
+    core::{Core, Identity, Membership, RoleName},
     courier::Courier,
     driver::{Driver, Output, Parts, orders::Order},
     error::Error,
@@ -34,6 +34,7 @@ use crate::{
     state_machine::StateMachine,
     status::{Board, Status},
     trace::{Voice, What},
+    transport::Acquaintance,
     view::View,
     work::{Apply, Carry, Report},
 };
@@ -44,6 +45,7 @@ const CLUSTER: u64 = 7;
 /// What a node is started with.
 pub(super) struct Birth {
     pub(super) id: NodeId,
+    /// Whom the cluster begins with; nobody for a node that is to be added.
     pub(super) voters: Vec<NodeId>,
     pub(super) config: Config,
     pub(super) options: Options,
@@ -75,11 +77,15 @@ pub(super) struct Machine {
     applier: Applier<Box<dyn StateMachine>>,
     courier: Courier,
     inbox: Arc<Inbox>,
+    /// Last index of the newest snapshot that came from a leader.
+    installed: Arc<AtomicU64>,
     views: Receiver<Picture>,
     busy: Arc<AtomicBool>,
     applies: VecDeque<Apply>,
     carries: VecDeque<Carry>,
     photos: VecDeque<Picture>,
+    /// What it says of itself to others, and what it remembers of them.
+    pub(super) acquaintance: Acquaintance,
     /// Its disk is or was full, or took less than it was given: it may have given up what the disk
     /// did not take, and what was committed with it.
     pub(super) was_full: bool,
@@ -100,7 +106,7 @@ impl Machine {
         let boot = Boot::find(&mut machine, &mut log, &first)?;
         let applied = boot.applied;
         let inbox = Arc::new(Inbox::new(1 << 30));
-        let installed = Arc::default();
+        let installed = Arc::<AtomicU64>::default();
         let (views_sender, views) = channel();
         let busy: Arc<AtomicBool> = Arc::default();
         let applier = Applier {
@@ -126,7 +132,9 @@ impl Machine {
         let voters = birth.voters.into_iter().collect();
         let identity = Identity { id, voters, seed: birth.seed };
         let core = boot.core(&log, identity, config.clone());
+        let acquaintance = acquaintance(id, &log, &inbox)?;
         let (wake, keep_behind) = (Arc::new(|| {}), birth.keep_behind);
+        let told = Arc::clone(&installed);
         let voice = birth.voice;
         let driver = Driver::new(Parts { core, log, applied, keep_behind, wake, installed, voice });
         let machine = Self {
@@ -136,11 +144,13 @@ impl Machine {
             applier,
             courier,
             inbox,
+            installed: told,
             views,
             busy,
             applies: VecDeque::new(),
             carries: VecDeque::new(),
             photos: VecDeque::new(),
+            acquaintance,
             was_full: false,
             failed: None,
         };
@@ -163,6 +173,11 @@ impl Machine {
 
     pub(super) fn applied(&self) -> Index {
         self.applier.board.applied()
+    }
+
+    /// Up to where its state machine stands, or will once it has taken what a leader sent.
+    pub(super) fn reaches(&self) -> Index {
+        self.applied().max(self.installed.load(Ordering::Acquire))
     }
 
     /// Why it stopped, if it did.
@@ -217,10 +232,16 @@ impl Machine {
         self.driver.read(Call::new(&Arc::new(AtomicUsize::new(0)), done));
     }
 
-    pub(super) fn change(&mut self, change: Change) {
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let order = Order::Change(change, Call::new(&waiting, |_| {}));
-        self.driver.order(order, &mut Output::default());
+    /// What an operator wants.
+    pub(super) fn order(&mut self, order: Order) -> Vec<Message> {
+        let mut out = Output::default();
+        self.driver.order(order, &mut out);
+        self.hand_out(out)
+    }
+
+    /// More time passed than ticks were made for.
+    pub(super) fn time_was_lost(&mut self) {
+        self.driver.time_was_lost();
     }
 
     /// One round of the raft thread. Returns what is to be sent.
@@ -250,6 +271,14 @@ impl Machine {
     }
 
     // ---- the other threads
+
+    /// Everything that its state machine is.
+    pub(super) fn service(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let written = self.applier.machine.snapshot().write_to(&mut bytes);
+        written.expect("a vector takes all bytes");
+        bytes
+    }
 
     /// Does one job of a worker. Whether the raft thread has reason to look.
     pub(super) fn work(&mut self, worker: Worker) -> bool {
@@ -287,6 +316,24 @@ impl Machine {
             let _told_by_the_callback = self.log().sync();
         }
     }
+}
+
+/// What the transport of a node knows of itself and of others. Its peers are not its own choice
+/// here: everybody may talk to everybody.
+fn acquaintance(id: NodeId, log: &Log, inbox: &Arc<Inbox>) -> Result<Acquaintance, Error> {
+    let (news, alarm) = (Arc::clone(inbox), Arc::clone(inbox));
+    Ok(Acquaintance {
+        cluster: CLUSTER,
+        id,
+        log_id: log.log_id(),
+        incarnation: log.incarnation(),
+        peers: Mutex::new(BTreeSet::new()),
+        seen: Mutex::new(boot::seen(log)?),
+        met: Box::new(move |peer, log_id, incarnation| {
+            news.report(Report::Met { peer, log_id, incarnation });
+        }),
+        disowned: Box::new(move |by| alarm.report(Report::Disowned { by })),
+    })
 }
 
 fn status(id: NodeId, applied: Index) -> Status {

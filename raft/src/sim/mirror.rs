@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 
 use hardlog::{Entry, EntryId, HardState, Index, Log, Term};
 
+use crate::payload::Payload;
+
 /// Digest of an empty log.
 pub(super) const EMPTY: u64 = 0x6861_7264_6c6f_6721;
 /// Entries read at once, in bytes.
@@ -55,6 +57,8 @@ pub(super) struct Mirror {
     base: Index,
     base_digest: u64,
     chain: Vec<(Term, u64)>,
+    /// Entries that change the membership.
+    memberships: Vec<Index>,
     /// States, the newest that is known to be durable first.
     pub(super) records: VecDeque<Record>,
 }
@@ -75,8 +79,13 @@ impl Mirror {
         ops: u64,
         known: impl Fn(EntryId) -> Option<u64>,
     ) -> Result<Self, Unreadable> {
-        let mut mirror =
-            Self { base: 0, base_digest: EMPTY, chain: Vec::new(), records: VecDeque::new() };
+        let mut mirror = Self {
+            base: 0,
+            base_digest: EMPTY,
+            chain: Vec::new(),
+            memberships: Vec::new(),
+            records: VecDeque::new(),
+        };
         mirror.catch_up(log, ops, known, |_, _| {})?;
         Ok(mirror)
     }
@@ -128,6 +137,7 @@ impl Mirror {
             self.chain.pop();
         }
         let last = self.last();
+        self.memberships.retain(|index| *index <= last);
         self.records.iter_mut().for_each(|record| record.shared = record.shared.min(last));
         if last + 1 < first {
             self.begin_after(log.prev_id().unwrap_or_default(), known)?;
@@ -146,6 +156,7 @@ impl Mirror {
         known: impl Fn(EntryId) -> Option<u64>,
     ) -> Result<(), Unreadable> {
         self.chain.clear();
+        self.memberships.clear();
         self.base = id.index;
         self.base_digest = known(id).ok_or(Unreadable::Unknown(id))?;
         self.records.iter_mut().for_each(|record| record.shared = 0);
@@ -164,6 +175,9 @@ impl Mirror {
                 let before = self.chain.last().map_or(self.base_digest, |(_, digest)| *digest);
                 let digest = digest(before, &entry);
                 self.chain.push((entry.term(), digest));
+                if Payload::is_membership(&entry) {
+                    self.memberships.push(entry.index());
+                }
                 new(entry.id, digest);
             }
         }
@@ -182,10 +196,16 @@ impl Mirror {
         *self.records.front().expect("a copy begins with a record and keeps one")
     }
 
-    /// Whether the log up to `index`, with this digest there, is durable.
-    pub(super) fn holds(&self, index: Index, digest: u64) -> bool {
+    /// Whether the log up to this entry is durable.
+    pub(super) fn holds(&self, id: EntryId) -> bool {
         // Under a snapshot stands only what is committed.
-        let same = index < self.base || self.digest_at(index) == Some(digest);
-        index <= self.durable_record().shared && same
+        let term = self.at(id.index).map(|(term, _)| term);
+        let same = id.index <= self.base || term == Some(id.term);
+        id.index <= self.durable_record().shared && same
+    }
+
+    /// The newest entry that changes the membership, unless a snapshot covers it.
+    pub(super) fn newest_membership(&self) -> Option<Index> {
+        self.memberships.last().copied()
     }
 }

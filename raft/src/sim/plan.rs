@@ -16,10 +16,13 @@ use super::{
     Micros,
     client::Habits,
     network::{Weather, between, chance},
+    operator::Churn,
+    play::Wrong,
     stage::Setting,
 };
 use crate::{
     config::{Config, Mutation},
+    sessions::Limits,
     trace::Tracer,
 };
 
@@ -56,10 +59,20 @@ pub enum Kind {
     Damage,
     /// Disks work again and have room.
     Mend,
+    /// Snapshots are taken, due or not.
+    Snapshots,
+    /// A disk is replaced by an empty one.
+    Wipe,
+    /// A disk is copied, and later put back to that copy.
+    RollBack,
+    /// Somebody changes who takes part.
+    Members,
+    /// Somebody hands the leadership over.
+    Transfer,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 20] = [
         Self::Partition,
         Self::Link,
         Self::Clog,
@@ -75,6 +88,11 @@ impl Kind {
         Self::Full,
         Self::Damage,
         Self::Mend,
+        Self::Snapshots,
+        Self::Wipe,
+        Self::RollBack,
+        Self::Members,
+        Self::Transfer,
     ];
 }
 
@@ -89,12 +107,13 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("ack-before-sync", Self::Omitted(SyncPoint::Batches)),
         ("self-vote-not-persisted", Self::Core(Mutation::SelfVoteNotSaved)),
         ("vote-reset-on-step-down", Self::Core(Mutation::VoteForgotten)),
         ("commit-over-unsorted-progress", Self::Core(Mutation::UnsortedQuorum)),
         ("commit-of-old-term-by-counting", Self::Core(Mutation::OldTermCounted)),
+        ("change-before-own-commit", Self::Core(Mutation::ChangeBeforeOwnCommit)),
         ("truncation-on-stale-append", Self::Core(Mutation::StaleTruncates)),
         ("next-taken-for-match", Self::Core(Mutation::NextTakenForMatch)),
         ("mark-before-snapshot-file", Self::Omitted(SyncPoint::Snapshot)),
@@ -113,8 +132,10 @@ pub(super) struct Plan {
     pub(super) gap: (Micros, Micros),
     /// How long faults go on.
     pub(super) length: Micros,
-    /// Ticks of the nodes' clocks, in thousandths of the nominal one.
-    pub(super) rates: (u64, u64),
+    /// What an operator is likely to do.
+    pub(super) churn: Churn,
+    /// Commands of clients are applied once, however often they are sent: how much is remembered.
+    pub(super) sessions: Option<Limits>,
     /// Only a majority stays when the faults end.
     pub(super) core_only: bool,
 }
@@ -133,10 +154,18 @@ impl Plan {
             kinds,
             gap: if fast { (5_000, 300_000) } else { (100_000, 1_500_000) },
             length: between(rng, (3_000_000, 8_000_000)),
-            rates: if chance(rng, 500) { (1000, 1000) } else { (800, 1250) },
+            churn: Churn::Any,
+            sessions: chance(rng, 500).then(|| limits(rng)),
             core_only: chance(rng, 300),
         };
-        if chance(rng, 100) { plan.figure_8(rng) } else { plan }
+        let plan = match rng.below(100) {
+            0..10 => plan.figure_8(rng),
+            10..20 => plan.two_changes(rng),
+            20..35 => plan.much_churn(),
+            35..55 => plan.lease(rng),
+            _ => plan,
+        };
+        Self { habits: Habits { sessions: plan.sessions.is_some(), ..plan.habits }, ..plan }
     }
 
     /// What Figure 8 of the paper needs and other plans hardly ever bring together: leaders that are
@@ -151,10 +180,99 @@ impl Plan {
         self.habits.clients = 1 + rng.next_u64() % 2;
         self.habits.pause = (30_000, 300_000);
         self.habits.reads = 0;
+        self.sessions = None;
         self.kinds = vec![Kind::Leader, Kind::Leader, Kind::Leader, Kind::Heal];
         self.gap = (50_000, 700_000);
         self.length = 15_000_000;
         self
+    }
+
+    /// What the flaw of 2015 in single-server changes needs: two leaders, one after the other, that
+    /// each remove another node of an even number, and few that hear of either.
+    fn two_changes(mut self, rng: &mut Rng) -> Self {
+        let config = &mut self.setting.config;
+        (config.check_quorum, config.pre_vote) = (false, false);
+        config.leader_no_op = chance(rng, 200);
+        self.setting.size = 4;
+        self.setting.snapshot_every_bytes = 1 << 30;
+        self.setting.restart_after = (10_000, 300_000);
+        if chance(rng, 800) {
+            (self.setting.weather.loss, self.setting.weather.reply_loss) = (0, 0);
+        }
+        self.habits.clients = 1;
+        self.habits.pause = (500_000, 2_000_000);
+        self.habits.reads = 0;
+        self.churn = Churn::AroundFour;
+        self.kinds = vec![Kind::Leader, Kind::Partition, Kind::Partition];
+        self.kinds.extend([Kind::Link, Kind::Link, Kind::Heal, Kind::Heal]);
+        self.kinds.extend([Kind::Members; 4]);
+        self.gap = (50_000, 600_000);
+        self.length = 12_000_000;
+        self
+    }
+
+    /// Who takes part changes all the time.
+    fn much_churn(mut self) -> Self {
+        self.kinds.extend([Kind::Members; 8]);
+        self.kinds.push(Kind::Transfer);
+        self.length = 10_000_000;
+        self
+    }
+
+    /// Something is done wrong on purpose, where it may show.
+    pub(super) fn go_wrong(&mut self, wrong: Wrong) {
+        match wrong {
+            Wrong::LocalReads => {
+                self.habits.local_reads = true;
+                self.habits.reads = 50;
+            }
+            Wrong::Drift => self.break_lease(),
+            Wrong::Identity => {
+                self.setting.identity_checks = false;
+                self.kinds.extend([Kind::Wipe, Kind::Wipe, Kind::RollBack, Kind::Leader]);
+            }
+            Wrong::Retries => {
+                self.sessions = Some(Limits::default());
+                self.habits.sessions = true;
+                self.habits.plain_retries = true;
+            }
+        }
+    }
+
+    /// Reads by lease, with clocks that run apart as far as the lease allows for.
+    fn lease(mut self, rng: &mut Rng) -> Self {
+        let (percent, rates) =
+            [(10, (960, 1040)), (20, (900, 1100)), (40, (800, 1250))][rng.below(3)];
+        self.setting.config.check_quorum = true;
+        self.setting.config.lease_drift_percent = Some(percent);
+        self.setting.rates = rates;
+        self.habits.reads = 60;
+        self
+    }
+
+    /// The same with clocks that run apart much further than the lease allows for.
+    fn break_lease(&mut self) {
+        let config = &mut self.setting.config;
+        (config.check_quorum, config.lease_drift_percent) = (true, Some(10));
+        self.setting.rates = (600, 2000);
+        (self.habits.clients, self.habits.reads) = (8, 60);
+        self.habits.patience = 60_000;
+        self.setting.config.pre_vote = false;
+        self.setting.weather = Weather::fine();
+        self.setting.size = 3;
+        (self.setting.sync_time, self.setting.lag) = ((100, 1_000), 0);
+        self.habits.pause = (1_000, 8_000);
+        self.kinds = vec![Kind::Leader, Kind::Partition, Kind::Link, Kind::Heal, Kind::Heal];
+        self.gap = (100_000, 600_000);
+        self.length = 10_000_000;
+    }
+}
+
+fn limits(rng: &mut Rng) -> Limits {
+    Limits {
+        sessions_max: [2, 8, 64][rng.below(3)],
+        replies_max: 1 + rng.below(4),
+        reply_bytes_max: 64,
     }
 }
 
@@ -177,6 +295,8 @@ fn setting(rng: &mut Rng, bug: Option<Bug>) -> Setting {
         options,
         snapshot_every_bytes: [300, 2000, 20_000, 1 << 30][rng.below(4)],
         keep_behind: [0, 1, 5, 50][rng.below(4)],
+        rates: if chance(rng, 500) { (1000, 1000) } else { (800, 1250) },
+        identity_checks: true,
         weather: weather(rng),
         sync_time: if slow { (1_000, 30_000) } else { (100, 3_000) },
         lag: [0, 0, 500, 5_000][rng.below(4)],
@@ -230,6 +350,8 @@ fn habits(rng: &mut Rng) -> Habits {
         reads: [0, 30, 60][rng.below(3)],
         padding: [0, 50, 600][rng.below(3)],
         patience: 1_500_000,
+        sessions: false,
+        plain_retries: false,
         local_reads: false,
     }
 }

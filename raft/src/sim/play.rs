@@ -12,23 +12,24 @@ use hardlog::fs::{Dir, sim::Rng};
 
 use super::{
     Micros,
-    book::{self, Book, Library, Page},
+    book::{self, Book, LAST_VALUE, Library, Page},
     client::{Clients, History},
     lock,
     network::{Weather, between},
-    plan::{Bug, Plan},
+    operator::Operator,
+    plan::{Bug, Kind, Plan},
     stage::Stage,
     watch::{Breach, breach},
 };
 use crate::{
+    core::RoleName,
     message::NodeId,
+    sessions::{Request, Sessions},
     trace::{Header, Recording, Tracer},
 };
 
 /// Time in which a healthy cluster must come to agree.
 const PEACE: Micros = 60_000_000;
-/// Value that the last write carries; no client writes it.
-const LAST_VALUE: u64 = u64::MAX;
 
 /// What is asked of a run besides its seed.
 #[derive(Clone, Debug, Default)]
@@ -39,10 +40,33 @@ pub struct Ask {
     pub text: bool,
     /// Whether the trace for tools is kept.
     pub events: bool,
-    /// Whether leaders serve reads without asking anybody.
-    pub local_reads: bool,
     /// Whether each node's files are kept as they are when the faults end.
     pub disks: bool,
+    /// What is broken on purpose besides.
+    pub wrong: Option<Wrong>,
+}
+
+/// Something that is done wrong outside of the core, to see whether it is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// Leaders serve reads without asking anybody.
+    LocalReads,
+    /// Clocks run apart further than the bound of the leases that reads rest on.
+    Drift,
+    /// Nodes take those whose disk was wiped or put back for what they were.
+    Identity,
+    /// Clients send commands again that nothing remembers.
+    Retries,
+}
+
+impl Wrong {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("local-reads", Self::LocalReads),
+        ("drift", Self::Drift),
+        ("identity", Self::Identity),
+        ("retries", Self::Retries),
+    ];
 }
 
 /// What came of a run.
@@ -88,6 +112,16 @@ pub struct Tally {
     pub retired: u64,
     /// Nodes that end with a snapshot.
     pub snapshots: u64,
+    /// Changes of the membership that a leader took.
+    pub changes: u64,
+    /// Leadership transfers that were begun.
+    pub transfers: u64,
+    /// Disks that were wiped or put back.
+    pub wiped: u64,
+    /// Commands of sessions that were sent again.
+    pub again: u64,
+    /// Runs in which reads rested on leases.
+    pub leases: u64,
     /// Virtual time, in milliseconds.
     pub millis: u64,
 }
@@ -103,6 +137,11 @@ impl Tally {
         self.faults += other.faults;
         self.retired += other.retired;
         self.snapshots += other.snapshots;
+        self.changes += other.changes;
+        self.transfers += other.transfers;
+        self.wiped += other.wiped;
+        self.again += other.again;
+        self.leases += other.leases;
         self.millis += other.millis;
     }
 }
@@ -113,6 +152,7 @@ struct Play {
     stage: Stage,
     plan: Plan,
     clients: Clients,
+    operator: Operator,
     pages: Pages,
     library: Arc<Mutex<Library>>,
     tally: Tally,
@@ -136,9 +176,8 @@ pub(super) fn run_into(seed: u64, ask: &Ask, recording: &mut Option<Recording>) 
         *recording = Some(kept);
     }
     plan.setting.text = ask.text;
-    plan.habits.local_reads = ask.local_reads;
-    if ask.local_reads {
-        plan.habits.reads = 50;
+    if let Some(wrong) = ask.wrong {
+        plan.go_wrong(wrong);
     }
     let mut play = Play::new(plan, seed, rng.next_u64());
     play.chaos();
@@ -156,22 +195,23 @@ impl Play {
     fn new(plan: Plan, seed: u64, stage_seed: u64) -> Self {
         let (pages, library) = (Pages::default(), Arc::<Mutex<Library>>::default());
         let (shelf, shared) = (Arc::clone(&pages), Arc::clone(&library));
-        let make = Box::new(move |id| {
+        let sessions = plan.sessions;
+        let make = Box::new(move |id| -> Box<dyn crate::StateMachine> {
             let page = Arc::<Mutex<Page>>::default();
             lock(&shelf).insert(id, Arc::clone(&page));
             let library = Arc::clone(&shared);
-            Box::new(Book { page, library }) as Box<dyn crate::StateMachine>
+            let book = Book { page, library };
+            match sessions {
+                Some(limits) => Box::new(Sessions::new(book, limits)),
+                None => Box::new(book),
+            }
         });
         let mut stage = Stage::new(plan.setting.clone(), stage_seed, make);
         stage.trace.note(0, &[seed], || format!("seed {seed}: {plan:?}"));
-        for id in stage.ids() {
-            let rate = between(&mut stage.rng, plan.rates);
-            if let Some(seat) = stage.seats.get_mut(&id) {
-                seat.tick = seat.tick * rate / 1000;
-            }
-        }
         let clients = Clients::new(plan.habits.clone());
-        Self { stage, plan, clients, pages, library, tally: Tally::default(), disks: Disks::new() }
+        let operator = Operator::new(plan.churn);
+        let (tally, disks) = (Tally::default(), Disks::new());
+        Self { stage, plan, clients, operator, pages, library, tally, disks }
     }
 
     /// Faults and clients, for as long as the plan says.
@@ -179,7 +219,7 @@ impl Play {
         let end = self.plan.length;
         let mut next_fault = self.gap();
         while self.stage.breach.is_none() {
-            let next = self.clients.next_at().min(next_fault).min(end);
+            let next = self.clients.next_at().min(self.operator.next_at).min(next_fault).min(end);
             self.stage.run_until(next);
             self.compare();
             if next >= end {
@@ -188,11 +228,17 @@ impl Play {
             if next >= next_fault {
                 if !self.plan.kinds.is_empty() {
                     let kind = self.plan.kinds[self.stage.rng.below(self.plan.kinds.len())];
-                    self.stage.befall(kind);
+                    match kind {
+                        Kind::Members | Kind::Transfer => {
+                            self.operator.wish(kind, &mut self.stage);
+                        }
+                        other => self.stage.befall(other),
+                    }
                     self.tally.faults += 1;
                 }
                 next_fault = next + self.gap();
             }
+            self.operator.act(&mut self.stage);
             let pages = lock(&self.pages).clone();
             self.clients.act(&mut self.stage, &pages);
         }
@@ -221,7 +267,10 @@ impl Play {
             let next = self.stage.now() + 100_000;
             self.stage.run_until(next);
             self.compare();
-            if done.load(Ordering::Relaxed) >= 2 && self.agreed() {
+            self.stage.turn_off_strangers();
+            self.stage.retire_the_noticed();
+            let tidy = self.plan.core_only || self.operator.tidy(&mut self.stage);
+            if tidy && done.load(Ordering::Relaxed) >= 2 && self.agreed() {
                 break;
             }
             if next > end {
@@ -238,26 +287,29 @@ impl Play {
         self.all_is_there();
     }
 
-    /// A random majority stays, the others never come back.
+    /// A random majority, of each configuration in force, stays; the others never come back.
     fn keep_a_majority(&mut self) {
         let mut ids = self.stage.ids();
         self.stage.rng.shuffle(&mut ids);
-        ids.sort_by_key(|id| self.stage.seats.get(id).is_some_and(|seat| seat.damaged));
-        let majority = usize::try_from(self.stage.setting.size / 2 + 1).unwrap_or(usize::MAX);
-        for id in ids.into_iter().skip(majority) {
-            if let Some(seat) = self.stage.seats.get_mut(&id) {
-                seat.stays_down = true;
+        for id in ids {
+            if self.stage.can_spare(Some(id), None) || !self.stage.is_sound(id) {
+                if let Some(seat) = self.stage.seats.get_mut(&id) {
+                    seat.stays_down = true;
+                }
+                self.stage.end(id, super::watch::End::Kill);
             }
-            self.stage.end(id, super::watch::End::Kill);
         }
     }
 
     /// A write, and a read after it.
     fn ask(&mut self, done: &Arc<std::sync::atomic::AtomicU64>) {
+        let sessions = self.plan.sessions.is_some();
         let Some(leader) = self.stage.leader() else { return };
         let Some(machine) = self.stage.machine(leader) else { return };
         let (wrote, read) = (Arc::clone(done), Arc::clone(done));
-        machine.propose(&book::encode(0, LAST_VALUE, 0), move |result| {
+        let last = book::encode(0, LAST_VALUE, 0);
+        let last = if sessions { Request::Plain(last).encode() } else { last };
+        machine.propose(&last, move |result| {
             if result.is_ok() {
                 wrote.fetch_max(1, Ordering::Relaxed);
             }
@@ -270,23 +322,38 @@ impl Play {
         self.stage.round_soon(leader);
     }
 
+    /// There is one leader, no change is under way, and all members that are there are equal.
     fn agreed(&self) -> bool {
-        let pages = lock(&self.pages);
-        let mut states = Vec::new();
-        for (id, seat) in &self.stage.seats {
+        let Some(leader) = self.stage.leader() else { return false };
+        let seats = &self.stage.seats;
+        let Some(leading) = seats.get(&leader).and_then(|seat| seat.machine.as_ref()) else {
+            return false;
+        };
+        let (core, applied) = (leading.core(), leading.applied());
+        if core.configurations().len() > 1 || core.membership().is_joint() {
+            return false;
+        }
+        let state = (core.last_id(), core.commit(), applied);
+        if state.1 != state.0.index || state.2 != state.0.index {
+            return false;
+        }
+        let service = leading.service();
+        for (id, seat) in seats.iter().filter(|(id, _)| core.membership().contains(**id)) {
             match &seat.machine {
+                Some(_) if seat.amnesiac => return false, // Nobody noticed yet.
                 Some(machine) => {
-                    let last = machine.core().last_id();
-                    if machine.applied() != last.index || machine.core().commit() != last.index {
+                    let core = machine.core();
+                    let same = (core.last_id(), core.commit(), machine.applied()) == state;
+                    let leads = core.role() == RoleName::Leader;
+                    if !same || leads != (*id == leader) || machine.service() != service {
                         return false;
                     }
-                    states.push((last, pages.get(id).map(|page| lock(page).clone())));
                 }
                 None if seat.retired || seat.stays_down => {}
                 None => return false,
             }
         }
-        states.windows(2).all(|pair| pair[0] == pair[1])
+        true
     }
 
     fn describe(&self) -> String {
@@ -297,12 +364,14 @@ impl Play {
                     let core = machine.core();
                     let first = machine.log().first_log_index();
                     format!(
-                        "\n  node {id}: {:?} term {} log {first}..={:?} commit {} applied {} {:?}",
+                        "\n  node {id}{}: {:?} term {} log {first}..={:?} commit {} applied {} {:?} {:?}",
+                        if seat.amnesiac { " (which lost its disk)" } else { "" },
                         core.role(),
                         core.term(),
                         core.last_id(),
                         core.commit(),
                         machine.applied(),
+                        core.configurations(),
                         core.followers(),
                     )
                 }
@@ -338,6 +407,11 @@ impl Play {
             starts: self.stage.starts,
             retired: seats.values().filter(|seat| seat.retired).count() as u64,
             snapshots: seats.values().filter(marked).count() as u64,
+            changes: self.operator.changes,
+            transfers: self.operator.transfers,
+            wiped: seats.values().filter(|seat| seat.amnesiac).count() as u64,
+            again: self.clients.again,
+            leases: u64::from(self.plan.setting.config.lease_drift_percent.is_some()),
             millis: self.stage.now() / 1000,
             ..self.tally
         };

@@ -11,6 +11,8 @@
 //! rules hold, is there a sync to wait for, is there work for its other threads.
 
 mod events;
+mod meeting;
+mod roster;
 mod seat;
 
 use std::{
@@ -27,7 +29,7 @@ use hardlog::{
     fs::sim::{Model, Rng},
 };
 
-use self::events::{Event, Planned};
+use self::events::{Event, Planned, Sent};
 pub(super) use self::seat::Seat;
 use super::{
     Micros,
@@ -39,6 +41,7 @@ use super::{
 use crate::{
     codec::{Bincode, Codec},
     config::Config,
+    core::Membership,
     message::{Body, Message, NodeId},
     state_machine::StateMachine,
     trace::{self, Tracer, What},
@@ -47,7 +50,7 @@ use crate::{
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// How many nodes.
+    /// How many nodes it begins with.
     pub size: u64,
     /// How they play Raft.
     pub config: Config,
@@ -57,6 +60,10 @@ pub struct Setting {
     pub snapshot_every_bytes: u64,
     /// Entries that stay behind a snapshot.
     pub keep_behind: u64,
+    /// Slowest and fastest clock, in thousandths of the nominal length of a tick.
+    pub rates: (u64, u64),
+    /// Whether nodes refuse those whose disk was wiped or put back.
+    pub identity_checks: bool,
     /// How the network treats messages.
     pub weather: Weather,
     /// Shortest and longest sync.
@@ -91,6 +98,8 @@ pub(super) struct Stage {
     pub(super) starts: u64,
     /// Messages sent.
     sent: u64,
+    /// Ids of nodes that were never there.
+    pub(super) ghosts: u64,
     /// Set once a rule is broken: nothing happens after it.
     pub(super) breach: Option<Breach>,
     make: Make,
@@ -106,12 +115,13 @@ impl Stage {
         let mut stage = Self {
             seats: BTreeMap::new(),
             network: Network::new(setting.weather.clone()),
-            checks: Checks::new(),
+            checks: Checks::new(Membership::of_voters((1..=setting.size).collect())),
             rng: Rng::new(seed),
             trace: Trace::new(setting.text),
             traffic: Traffic::default(),
             starts: 0,
             sent: 0,
+            ghosts: 0,
             breach: None,
             make,
             queue: BinaryHeap::new(),
@@ -121,20 +131,10 @@ impl Stage {
             codec: Bincode::new(u32::MAX.into()),
             setting,
         };
-        for id in 1..=stage.setting.size {
-            stage.take_seat(id, false);
+        for _ in 0..stage.setting.size {
+            stage.recruit();
         }
         stage
-    }
-
-    /// A new node starts; one that joins knows of no voters until a leader tells it.
-    pub(super) fn take_seat(&mut self, id: NodeId, joins: bool) {
-        let disk = hardlog::fs::sim::SimFs::new(self.rng.next_u64());
-        let tick = u64::try_from(self.setting.config.tick.as_micros()).unwrap_or(u64::MAX);
-        let mut seat = Seat::new(disk, tick);
-        seat.joins = joins;
-        self.seats.insert(id, seat);
-        self.start(id);
     }
 
     /// Microseconds since the beginning.
@@ -191,18 +191,25 @@ impl Stage {
     /// Messages leave a node: the disk must cover what they promise.
     pub(super) fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
-            let check = self.checks.leaves(&message);
-            self.judge(check);
+            let Some(sender) = self.seats.get(&message.from) else { continue };
+            let life = sender.life;
+            // Of an amnesiac only what others take from it counts.
+            if !sender.amnesiac {
+                let check = self.checks.leaves(&message);
+                self.judge(check);
+            }
             self.count(&message);
             self.sent += 1;
-            let m = self.sent;
-            self.setting.tracer.note(message.from, || trace::sent(m, &message));
+            let sent = Sent { number: self.sent, life };
+            self.setting.tracer.note(message.from, || trace::sent(sent.number, &message));
+            // Connected before it speaks, if the other is there.
+            self.are_acquainted((message.from, life), message.to);
             let arrivals = self.network.arrivals(&message, self.now, &mut self.rng);
             if arrivals.iter().all(Option::is_none) {
-                self.lost(m, &message, "dropped");
+                self.lost(sent.number, &message, "dropped");
             }
             for at in arrivals.into_iter().flatten() {
-                self.plan(at, Event::Deliver(Box::new(message.clone()), m));
+                self.plan(at, Event::Deliver(Box::new(message.clone()), sent));
             }
         }
     }
@@ -227,6 +234,13 @@ impl Stage {
         }
     }
 
+    /// A node was told something by an operator.
+    pub(super) fn ordered(&mut self, id: NodeId, sent: Vec<Message>) {
+        self.notice(id);
+        self.send(sent);
+        self.round_soon(id);
+    }
+
     // ---- after anything that happened to a process
 
     fn after(&mut self, id: NodeId) {
@@ -236,7 +250,10 @@ impl Stage {
             self.end(id, End::PowerCut);
             return;
         }
-        let check = self.checks.observe(id, machine);
+        let check = match seat.amnesiac {
+            false => self.checks.observe(id, machine),
+            true => Ok(()),
+        };
         let core = machine.core();
         let words = [
             id,
@@ -301,6 +318,14 @@ impl Stage {
                 self.plan(self.now + delay, Event::Work(id, life, worker));
             }
         }
+    }
+
+    /// Rule 6, after an input and before the next.
+    fn notice(&mut self, id: NodeId) {
+        let Some(seat) = self.seats.get(&id).filter(|seat| !seat.amnesiac) else { return };
+        let Some(machine) = &seat.machine else { return };
+        let check = self.checks.notice(id, machine.core());
+        self.judge(check);
     }
 
     /// The process of a node, if it runs and is not paused.

@@ -49,8 +49,8 @@ impl Stage {
 
     fn tell_down(&self, id: NodeId, why: &'static str) {
         let Some(seat) = self.seats.get(&id) else { return };
-        for (m, message) in &seat.backlog {
-            let (m, to) = (*m, message.to);
+        for (sent, message) in &seat.backlog {
+            let (m, to) = (sent.number, message.to);
             self.setting.tracer.note(message.from, || What::Lost {
                 m,
                 to,

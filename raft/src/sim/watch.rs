@@ -7,12 +7,14 @@
 //! | 3 | a leader holds every entry committed in an earlier term |
 //! | 4 | what was applied at an index is the same everywhere and for ever (see `book`) |
 //! | 5 | what is committed never changes, across restarts too |
-//! | 6 | a commit is on a quorum of disks |
-//! | 7 | trimmed ≤ snapshot ≤ committed ≤ last, applied ≤ committed |
+//! | 6 | a commit is on the disks of a majority of each voter set that counts for its leader |
+//! | 7 | trimmed ≤ snapshot ≤ applied (or being installed) ≤ committed ≤ last |
 //! | 8 | term, and within a boot commit and applied, never go back |
 //! | 9 | one vote per term and node, across crashes |
 //! | 10 | what left a node was covered by its disk |
+//! | 11 | at most one uncommitted configuration, neighbours overlap, a removed node never leads |
 //! | 12 | a linearizable read sees each write completed before it began (see `client`) |
+//! | 13 | a command of a client is applied once, however often it is sent (see `book`, `client`) |
 //! | 14 | a crash leaves a state between the last durable and the last written one |
 //! | 15 | no log refuses to open, or is shorter, after an ordinary crash |
 //! | 16 | two opens agree, also if the first was cut off |
@@ -20,12 +22,13 @@
 //! | 18 | a leader whose disk hangs does not stay leader |
 //! | 19 | once faults stop, everybody agrees and goes on |
 //! | 20 | a node stops by itself only when its disk gave it a reason |
+//! | 21 | a disk that was wiped or put back is noticed, and no other one is refused |
 //!
 //! Above: `stage`, which calls it after everything that happens. Below: `mirror`,
-//! `shadow`.
+//! `shadow`, `rolls`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex},
 };
@@ -36,11 +39,13 @@ use super::{
     lock,
     machine::Machine,
     mirror::{Mirror, Record, Unreadable},
+    rolls::Rolls,
     shadow::Shadow,
 };
 use crate::{
-    core::{Membership, RoleName},
+    core::{Core, Membership, RoleName, Slot, quorum::Tally},
     message::{AppendReply, Body, Message, NodeId},
+    view::View,
 };
 
 /// A rule that was broken.
@@ -94,7 +99,11 @@ struct Committed {
 /// What is known of all nodes.
 #[derive(Debug)]
 pub(super) struct Checks {
+    /// Who takes part.
+    pub(super) rolls: Rolls,
     nodes: BTreeMap<NodeId, Watch>,
+    /// Up to where commits were found on a majority of disks.
+    proved: Index,
     leaders: BTreeMap<Term, NodeId>,
     /// Digest of each entry that ever stood in a log.
     entries: HashMap<EntryId, u64>,
@@ -124,9 +133,11 @@ pub(super) enum End {
 }
 
 impl Checks {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(first: Membership) -> Self {
         Self {
+            rolls: Rolls::new(first),
             nodes: BTreeMap::new(),
+            proved: 0,
             leaders: BTreeMap::new(),
             entries: HashMap::new(),
             committed: Vec::new(),
@@ -243,6 +254,8 @@ impl Checks {
     /// Looks at a node after anything happened to it.
     pub(super) fn observe(&mut self, id: NodeId, machine: &Machine) -> Check {
         self.new_entries_of(id, machine)?;
+        self.notice(id, machine.core())?;
+        self.rolls.observe(id, machine.core())?;
         let Some(watch) = self.nodes.get_mut(&id) else { return Ok(()) };
         if let Some(misdeed) = lock(&watch.shadow).misdeed.take() {
             return breach(17, format!("node {id}: {misdeed}"));
@@ -265,7 +278,8 @@ impl Checks {
         let trimmed = log.first_log_index().saturating_sub(1);
         let snapshot = log.snapshot_mark().map_or(0, |mark| mark.id.index);
         let last = core.last_id().index;
-        let ordered = trimmed <= snapshot && snapshot <= commit && commit <= last;
+        let reaches = machine.reaches();
+        let ordered = trimmed <= snapshot && snapshot <= reaches.min(commit) && commit <= last;
         // While a full disk refuses what is committed, the state machine is ahead of the log.
         if !ordered || (applied > commit && !restarted) {
             let all = (trimmed, snapshot, applied, commit, last);
@@ -280,9 +294,25 @@ impl Checks {
         }
         // What the log did not take yet is not in the copy.
         if core.last_id() == log.last_id().unwrap_or_default() {
-            self.commits(id, core.membership(), (term, commit))?;
+            self.commits(id, term, commit)?;
+            self.counts_the_newest(id, core)?;
         }
         Ok(())
+    }
+
+    /// A configuration counts from the moment it is in the log.
+    fn counts_the_newest(&self, id: NodeId, core: &Core<View>) -> Check {
+        let Some(watch) = self.nodes.get(&id).filter(|watch| !watch.blind) else { return Ok(()) };
+        let counted = core.configurations().last().map_or(0, |newest| newest.index);
+        let fits = match watch.mirror.newest_membership() {
+            Some(newest) => newest == counted,
+            None => counted <= watch.mirror.base(),
+        };
+        if fits {
+            return Ok(());
+        }
+        let held = watch.mirror.newest_membership();
+        breach(11, format!("node {id} counts by configuration {counted}, its log has {held:?}"))
     }
 
     fn elected(&mut self, id: NodeId, term: Term) -> Check {
@@ -303,12 +333,7 @@ impl Checks {
     }
 
     /// What a node takes for committed is committed, and stays so.
-    fn commits(
-        &mut self,
-        id: NodeId,
-        membership: &Membership,
-        (term, commit): (Term, Index),
-    ) -> Check {
+    fn commits(&mut self, id: NodeId, term: Term, commit: Index) -> Check {
         let Some(watch) = self.nodes.get(&id) else { return Ok(()) };
         let mirror = &watch.mirror;
         let reach = commit.min(mirror.last());
@@ -333,26 +358,32 @@ impl Checks {
             let Some(digest) = mirror.digest_at(index) else { break };
             self.committed.push(Committed { digest, by: term });
         }
-        self.is_on_a_quorum(id, membership, reach)
+        Ok(())
     }
 
-    /// Of each set of voters that has to agree, by the configuration of whoever commits: the
-    /// leader, who counted with it, is seen before anybody hears of the commit.
-    fn is_on_a_quorum(&mut self, by: NodeId, membership: &Membership, index: Index) -> Check {
-        let digest = self.committed[index_of(index)].digest;
-        let mut holders = Vec::new();
+    /// Whatever a node commits first is on the disks of a majority, by the voters that count for it
+    /// at this moment. To be asked after each input, before the next may change those.
+    pub(super) fn notice(&mut self, by: NodeId, core: &Core<View>) -> Check {
+        let index = core.commit();
+        if index <= self.proved {
+            return Ok(());
+        }
+        let Slot::Present(term) = core.term_at(index) else { return Ok(()) };
+        let mut holders = BTreeSet::new();
         for (id, watch) in &mut self.nodes {
             let ops = lock(&watch.shadow).durable_before();
             if watch.in_flight.is_none() {
                 watch.mirror.durable(ops);
             }
-            if watch.mirror.holds(index, digest) {
-                holders.push(*id);
+            if watch.mirror.holds(EntryId::new(index, term)) {
+                holders.insert(*id);
             }
         }
-        if membership.agreed(|id| u64::from(holders.contains(&id))) == 1 {
+        if core.membership().tally(|id| Some(holders.contains(&id))) == Tally::Won {
+            self.proved = index;
             return Ok(());
         }
+        let by = format!("{by} with {:?}", core.membership());
         breach(6, format!("node {by} commits entry {index}, which is durable on {holders:?} only"))
     }
 
@@ -360,18 +391,8 @@ impl Checks {
 
     /// Whether a message may leave, judged by the disk.
     pub(super) fn leaves(&mut self, message: &Message) -> Check {
-        let Message { from, to, term, body } = message;
-        let vote = match body {
-            Body::Vote { .. } => Some(*from),
-            Body::VoteReply { granted: true } => Some(*to),
-            _ => None,
-        };
-        if let Some(vote) = vote {
-            let given = *self.votes.entry((*from, *term)).or_insert(vote);
-            if given != vote {
-                return breach(9, format!("node {from} votes for {given} and {vote} in {term}"));
-            }
-        }
+        let vote = self.votes_once(message)?;
+        let Message { from, term, body, .. } = message;
         let Some(watch) = self.nodes.get_mut(from) else { return Ok(()) };
         let promises = vote.is_some()
             || matches!(body, Body::VoteReply { .. })
@@ -389,7 +410,10 @@ impl Checks {
             // What was acknowledged in an older term may be gone again: the state in which it was
             // said came before the durable one, and a message may be late.
             Body::AppendReply(AppendReply::Accepted { matched }) => {
-                hard_state.term > *term || *matched <= durable.shared
+                // Nor need the log as it is now still hold it: it is enough that the durable one ends
+                // in that term, and so is its leader's log up to there.
+                let held = durable.last.term == *term && *matched <= durable.last.index;
+                hard_state.term > *term || *matched <= durable.shared || held
             }
             _ => true,
         };
@@ -398,6 +422,21 @@ impl Checks {
         }
         let shadow = format!("{:?}", lock(&watch.shadow));
         breach(10, format!("{message:?} leaves while {durable:?} is durable; {shadow}"))
+    }
+
+    /// A vote that a message carries is the only one of that node in that term.
+    pub(super) fn votes_once(&mut self, message: &Message) -> Result<Option<NodeId>, Breach> {
+        let Message { from, to, term, body } = message;
+        let vote = match body {
+            Body::Vote { .. } => *from,
+            Body::VoteReply { granted: true } => *to,
+            _ => return Ok(None),
+        };
+        let given = *self.votes.entry((*from, *term)).or_insert(vote);
+        if given != vote {
+            return breach(9, format!("node {from} votes for {given} and {vote} in {term}"));
+        }
+        Ok(Some(vote))
     }
 
     // ---- entries

@@ -46,3 +46,13 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     traces.dedup();
     assert_eq!(traces.len(), 20, "two seeds gave the same run");
 }
+
+#[test]
+fn seeds_that_once_failed_keep_every_rule() {
+    // 2222: a disk was put back to a copy that was full, and could not be told from what it was.
+    // 11015: peers had met the newer node, and did not have it on disk when they were killed.
+    // 47699: what was acknowledged was durable, and no longer in the log when the answer left.
+    for seed in [2222, 11_015, 47_699] {
+        assert_eq!(run(seed, &Ask::default()).breach, None, "seed {seed}");
+    }
+}

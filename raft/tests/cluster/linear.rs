@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hardlog_raft::sim::{
     client::{History, Op, Operation},
-    play::{Ask, run},
+    play::{Ask, Wrong, run},
 };
 use todc_utils::{
     linearizability::{
@@ -112,7 +112,7 @@ fn what_clients_saw_is_linearizable() {
 
 #[test]
 fn reads_that_a_deposed_leader_serves_by_itself_are_found() {
-    let ask = Ask { local_reads: true, ..Ask::default() };
+    let ask = Ask { wrong: Some(Wrong::LocalReads), ..Ask::default() };
     let found = (0..300).find(|seed| !is_linearizable(&run(*seed, &ask).history));
     let seed = found.expect("a stale read within 300 seeds");
     println!("local reads: not linearizable with seed {seed}");

@@ -8,6 +8,7 @@
 //! | `replicas` | does `diff` say that the directories of a cluster under faults are consistent, and that one with a forged entry is not? |
 //! | `bugs` | is each bug that others had found, when it is put in? |
 //! | `trace` | does the trace of a run say what happened? |
+//! | `wrong` | is what is done wrong around the core noticed: clocks, identities, retries? |
 
 #![expect(
     clippy::disallowed_types,
@@ -21,3 +22,4 @@ mod linear;
 mod replicas;
 mod suites;
 mod trace;
+mod wrong;

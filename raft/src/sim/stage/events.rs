@@ -21,13 +21,19 @@ const LATE_TICKS_MAX: u32 = 3;
 #[derive(Debug)]
 pub(super) enum Event {
     Tick(NodeId, u64),
-    /// With the number of the message.
-    Deliver(Box<Message>, u64),
+    Deliver(Box<Message>, Sent),
     Sync(NodeId, u64),
     Round(NodeId, u64),
     Work(NodeId, u64, Worker),
     Start(NodeId, u64),
     Resume(NodeId, u64),
+}
+
+/// A message on its way: its number in the trace, and the life of the process that sent it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sim) struct Sent {
+    pub(in crate::sim) number: u64,
+    pub(in crate::sim) life: u64,
 }
 
 /// An event and its time; events of the same time happen in the order in which they were planned.
@@ -61,7 +67,7 @@ impl Ord for Planned {
 impl Stage {
     pub(super) fn happen(&mut self, event: Event) {
         match event {
-            Event::Deliver(message, m) => self.deliver(*message, m),
+            Event::Deliver(message, sent) => self.deliver(*message, sent),
             Event::Tick(id, life) => self.tick(id, life),
             Event::Sync(id, life) => self.sync(id, life),
             Event::Round(id, life) => {
@@ -85,17 +91,38 @@ impl Stage {
         self.seats.get_mut(&id).filter(|seat| seat.life == life && seat.machine.is_some())
     }
 
-    fn deliver(&mut self, message: Message, m: u64) {
+    fn deliver(&mut self, message: Message, sent: Sent) {
         let (from, to) = (message.from, message.to);
         if !self.network.lets_through(from, to) {
-            return self.lost(m, &message, "link cut");
+            return self.lost(sent.number, &message, "link cut");
         }
-        let now = self.now;
         let Some(seat) = self.seats.get_mut(&to) else { return };
         if seat.paused {
-            seat.backlog.push((m, message));
+            seat.backlog.push((sent, message));
             return;
         }
+        self.take(sent, message);
+        self.round_soon(to);
+    }
+
+    /// A message is there: its process takes it, if it is there and talks to the sender.
+    fn take(&mut self, sent: Sent, message: Message) {
+        let (from, to) = (message.from, message.to);
+        if self.are_acquainted((from, sent.life), to) {
+            return self.step(sent.number, message);
+        }
+        let down = self.seats.get(&to).is_none_or(|seat| seat.machine.is_none());
+        self.lost(sent.number, &message, if down { "node down" } else { "refused" });
+    }
+
+    fn step(&mut self, m: u64, message: Message) {
+        let (from, to, now) = (message.from, message.to, self.now);
+        let forgot = |id| self.seats.get(&id).is_some_and(|seat: &Seat| seat.amnesiac);
+        if forgot(from) && !forgot(to) {
+            let vote = self.checks.votes_once(&message);
+            self.judge(vote.map(|_| ()));
+        }
+        let Some(seat) = self.seats.get_mut(&to) else { return };
         if seat.machine.as_ref().is_some_and(Machine::is_pressed) {
             self.round(to);
         }
@@ -109,7 +136,7 @@ impl Stage {
             format!("{from} -> {to} in {}: {:?}", message.term, message.body)
         });
         machine.step(message);
-        self.round_soon(to);
+        self.notice(to);
     }
 
     fn tick(&mut self, id: NodeId, life: u64) {
@@ -121,6 +148,7 @@ impl Stage {
         } else if let Some(machine) = &mut seat.machine {
             seat.ticks += 1;
             let sent = machine.tick();
+            self.notice(id);
             self.send(sent);
             self.round(id);
             self.hung_leader(id);
@@ -166,16 +194,26 @@ impl Stage {
         let Some(seat) = self.seat(id, life) else { return };
         seat.paused = false;
         let backlog = std::mem::take(&mut seat.backlog);
-        let late = std::mem::take(&mut seat.late_ticks).min(LATE_TICKS_MAX);
+        let late = std::mem::take(&mut seat.late_ticks);
         self.trace.note(self.now, &[id, 8], || format!("node {id} goes on"));
         self.setting.tracer.note(0, || What::fault("resume", [id]));
-        for (m, message) in backlog {
-            self.deliver(message, m);
+        // As in a running node: what waits in the inbox, the ticks that were missed, one round.
+        for (sent, message) in backlog {
+            if self.network.lets_through(message.from, id) {
+                self.take(sent, message);
+            } else {
+                self.lost(sent.number, &message, "link cut");
+            }
         }
-        for _ in 0..late {
+        for _ in 0..late.min(LATE_TICKS_MAX) {
             let Some(seat) = self.seat(id, life) else { return };
             let sent = seat.machine.as_mut().map(Machine::tick).unwrap_or_default();
+            self.notice(id);
             self.send(sent);
+        }
+        let Some(seat) = self.seat(id, life) else { return };
+        if let Some(machine) = seat.machine.as_mut().filter(|_| late > LATE_TICKS_MAX) {
+            machine.time_was_lost();
         }
         self.round(id);
     }

@@ -1,13 +1,16 @@
 //! Processes that start and end, and the disks that they leave behind.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hardlog::{
     Error as LogError, Log, Options, Ticket,
     fs::sim::{Rng, SimFs},
 };
 
-use super::{Stage, events::Event};
+use super::{
+    Stage,
+    events::{Event, Sent},
+};
 use crate::{
     error::Error,
     message::{Message, NodeId},
@@ -22,6 +25,8 @@ use crate::{
 
 /// States of a disk after a power cut to choose from.
 const IMAGES_MAX: usize = 6;
+/// Time until a node that lost its disk looks again whether anybody is there.
+const NOBODY_THERE: Micros = 50_000;
 /// Ticks that a leader gets to notice that its disk hangs, beyond what it was configured to wait.
 const NOTICE_TICKS: u64 = 3;
 
@@ -36,7 +41,9 @@ pub(in crate::sim) struct Seat {
     pub(in crate::sim) ticks: u64,
     pub(in crate::sim) paused: bool,
     pub(in crate::sim) late_ticks: u32,
-    pub(in crate::sim) backlog: Vec<(u64, Message)>,
+    pub(in crate::sim) backlog: Vec<(Sent, Message)>,
+    /// Processes that it shook hands with, and whether they talk to each other since.
+    pub(super) met: BTreeMap<(NodeId, u64), bool>,
     pub(in crate::sim) round_planned: bool,
     pub(in crate::sim) round_missed: bool,
     pub(in crate::sim) syncing: bool,
@@ -50,16 +57,22 @@ pub(in crate::sim) struct Seat {
     /// The call at which the power goes.
     pub(in crate::sim) cut_at: Option<u64>,
     /// A log was made here, so the next start must find it.
-    born: bool,
+    pub(super) born: bool,
     how_it_ended: End,
     /// Faults were planned for this disk since it was last mended.
     pub(in crate::sim) faulted: bool,
     /// Bytes of it were damaged: it may refuse to open, and then it is out of the game.
     pub(in crate::sim) damaged: bool,
+    /// Its disk was wiped or put back: it forgot what it promised.
+    pub(in crate::sim) amnesiac: bool,
+    /// Somebody noticed that.
+    pub(in crate::sim) noticed: bool,
+    /// A copy of its disk as it was once.
+    pub(in crate::sim) backup: Option<SimFs>,
+    /// It began without knowing of any cluster.
+    pub(super) joining: bool,
     /// It is out of the game for good.
     pub(in crate::sim) retired: bool,
-    /// It began as a node that waits to be added.
-    pub(in crate::sim) joins: bool,
     /// Nobody starts it again by itself.
     pub(in crate::sim) stays_down: bool,
     /// Its disk was filled by hand.
@@ -69,7 +82,7 @@ pub(in crate::sim) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(disk: SimFs, tick: Micros) -> Self {
+    pub(super) fn new(disk: SimFs, tick: Micros, joining: bool) -> Self {
         Self {
             machine: None,
             disk,
@@ -79,6 +92,7 @@ impl Seat {
             paused: false,
             late_ticks: 0,
             backlog: Vec::new(),
+            met: BTreeMap::new(),
             round_planned: false,
             round_missed: false,
             syncing: false,
@@ -91,8 +105,11 @@ impl Seat {
             how_it_ended: End::Kill,
             faulted: false,
             damaged: false,
+            amnesiac: false,
+            noticed: false,
+            backup: None,
+            joining,
             retired: false,
-            joins: false,
             stays_down: false,
             full: false,
             verdict: Default::default(),
@@ -117,6 +134,7 @@ impl Seat {
         self.paused = false;
         self.late_ticks = 0;
         self.backlog.clear();
+        self.met.clear();
         self.round_planned = false;
         self.round_missed = false;
         self.syncing = false;
@@ -164,22 +182,29 @@ impl Stage {
 
     /// A process starts.
     pub(in crate::sim) fn start(&mut self, id: NodeId) {
+        let forgot = self.seats.get(&id).filter(|seat| seat.amnesiac && !seat.retired);
+        if let Some(life) = forgot.map(|seat| seat.life)
+            && self.setting.identity_checks
+            && !self.would_be_noticed(id)
+        {
+            return self.plan(self.now + NOBODY_THERE, Event::Start(id, life));
+        }
         let machine = self.make(id);
         let seed = self.rng.next_u64();
         if self.seats.get(&id).is_some_and(|seat| seat.born && !seat.damaged) {
             self.rehearse(id);
         }
-        let size = self.setting.size;
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.retired) else { return };
         if seat.born {
             self.setting.tracer.note(0, || What::fault("restart", [id]));
         }
+        let voters = if seat.joining { Vec::new() } else { (1..=self.setting.size).collect() };
         seat.life += 1;
         self.starts += 1;
         let shadow = Checks::watch_disk(&seat.disk);
         let started = Machine::start(Birth {
             id,
-            voters: if seat.joins { Vec::new() } else { (1..=size).collect() },
+            voters,
             config: self.setting.config.clone(),
             options: self.setting.options.clone().create_if_missing(!seat.born),
             disk: seat.disk.clone(),
@@ -203,11 +228,15 @@ impl Stage {
                     seat.verdict = (verdict.into_owned(), detail.map(Into::into));
                 }
                 let end = seat.how_it_ended;
-                let check = self.checks.started(id, &machine, shadow, end);
+                let check = match seat.amnesiac {
+                    false => self.checks.started(id, &machine, shadow, end),
+                    true => Ok(Started::Fine),
+                };
                 seat.machine = Some(machine);
                 let (life, tick) = (seat.life, seat.tick);
                 let first = 1 + self.rng.next_u64() % tick;
                 self.plan(self.now + first, Event::Tick(id, life));
+                self.meet(id);
                 match check {
                     Ok(Started::Fine) => self.after(id),
                     Ok(Started::Lost) => self.retire(id, "it lost what it had promised"),
