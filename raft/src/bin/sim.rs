@@ -8,7 +8,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{IsTerminal, Write},
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,11 +19,12 @@ use std::{
 use hardlog_raft::sim::{
     campaign::{Campaign, Sum, run_caught},
     plan::Bug,
-    play::{Ask, Outcome},
+    play::{Ask, Outcome, Wrong},
 };
 
-const USAGE: &str = "usage: sim --seeds A..B [--minutes M] [--threads T] [--out DIR] [--bug NAME]
-       sim --seed N [--text] [--trace FILE] [--out DIR] [--bug NAME]
+const USAGE: &str =
+    "usage: sim --seeds A..B [--minutes M] [--threads T] [--out DIR] [--bug NAME | --wrong NAME]
+       sim --seed N [--text] [--trace FILE] [--out DIR] [--bug NAME | --wrong NAME]
 
 --seeds    run these seeds, B not included
 --minutes  begin no seed after so many minutes
@@ -32,7 +33,8 @@ const USAGE: &str = "usage: sim --seeds A..B [--minutes M] [--threads T] [--out 
 --text     print its trace
 --trace    write its trace for tools to a file (see raft/TRACE.md)
 --out      where trace and directories of a failed run go; sim-failure by default
---bug      put a bug in; --bug list names them";
+--bug      put a bug into the core or the log; --bug list names them
+--wrong    do something wrong around it; --wrong list names that";
 
 /// What was asked for.
 struct Args {
@@ -44,6 +46,7 @@ struct Args {
     trace: Option<PathBuf>,
     out: PathBuf,
     bug: Option<(&'static str, Bug)>,
+    wrong: Option<(&'static str, Wrong)>,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
@@ -56,6 +59,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
         trace: None,
         out: PathBuf::from("sim-failure"),
         bug: None,
+        wrong: None,
     };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -75,7 +79,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
             "--text" => args.text = true,
             "--trace" => args.trace = Some(PathBuf::from(value()?)),
             "--out" => args.out = PathBuf::from(value()?),
-            "--bug" => args.bug = Some(bug(&value()?)?),
+            "--bug" => args.bug = Some(named(&Bug::ALL, &value()?)?),
+            "--wrong" => args.wrong = Some(named(&Wrong::ALL, &value()?)?),
             other => return Err(format!("no option {other}")),
         }
     }
@@ -88,10 +93,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
     Ok(args)
 }
 
-fn bug(name: &str) -> Result<(&'static str, Bug), String> {
-    let found = Bug::ALL.iter().find(|(known, _)| *known == name);
-    let names: Vec<_> = Bug::ALL.iter().map(|(name, _)| *name).collect();
-    found.copied().ok_or(format!("the bugs are: {}", names.join(", ")))
+fn named<T: Copy>(all: &[(&'static str, T)], name: &str) -> Result<(&'static str, T), String> {
+    let found = all.iter().find(|(known, _)| *known == name);
+    let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+    found.copied().ok_or(format!("there are: {}", names.join(", ")))
 }
 
 #[expect(clippy::print_stdout, reason = "a program that reports")]
@@ -103,7 +108,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let ask = Ask { bug: args.bug.map(|(_, bug)| bug), ..Ask::default() };
+    let (bug, wrong) = (args.bug.map(|(_, bug)| bug), args.wrong.map(|(_, wrong)| wrong));
+    let ask = Ask { bug, wrong, ..Ask::default() };
     if args.one {
         let outcome = run_caught(args.seeds.start, &Ask { text: true, events: true, ..ask });
         if let Some(path) = &args.trace
@@ -133,6 +139,9 @@ fn main() -> ExitCode {
 /// Runs the campaign with a live line of progress.
 fn watch(campaign: &Campaign, minutes: Option<u64>, began: Instant) -> Sum {
     let all = campaign.seeds.end - campaign.seeds.start;
+    // A line that is written over where somebody watches, now and then a line in a file.
+    let live = std::io::stderr().is_terminal();
+    let pause = Duration::from_secs(if live { 1 } else { 20 });
     thread::scope(|scope| {
         let running = scope.spawn(|| campaign.run());
         let mut told = Instant::now();
@@ -141,21 +150,25 @@ fn watch(campaign: &Campaign, minutes: Option<u64>, began: Instant) -> Sum {
             if minutes.is_some_and(|minutes| began.elapsed().as_secs() >= minutes * 60) {
                 campaign.stop();
             }
-            if told.elapsed() < Duration::from_secs(1) {
+            if told.elapsed() < pause {
                 continue;
             }
             told = Instant::now();
             let (done, tally) = (campaign.done(), campaign.so_far().tally);
             let rate = done as f64 / began.elapsed().as_secs_f64();
-            eprint!(
-                "\r{done} of {all} seeds, {rate:.0}/s; {} committed, {} starts, {} faults, {:.0} h of their time ",
+            let line = format!(
+                "{done} of {all} seeds, {rate:.0}/s; {} committed, {} starts, {} faults, {} changes, {:.0} h",
                 tally.committed,
                 tally.starts,
                 tally.faults,
+                tally.changes,
                 tally.millis as f64 / 3.6e6
             );
+            if live { eprint!("\r{line} ") } else { eprintln!("{line}") }
         }
-        eprintln!();
+        if live {
+            eprintln!();
+        }
         running.join().expect("a campaign catches the panics of its runs")
     })
 }
@@ -168,9 +181,10 @@ fn report(args: &Args, outcome: &Outcome) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let bug = args.bug.map_or(String::new(), |(name, _)| format!(" --bug {name}"));
+    let wrong = args.wrong.map_or(String::new(), |(name, _)| format!(" --wrong {name}"));
     println!("seed {} broke {breach}", outcome.seed);
     println!(
-        "replay: cargo run -p hardlog-raft --release --bin sim -- --seed {}{bug}",
+        "replay: cargo run -p hardlog-raft --release --bin sim -- --seed {}{bug}{wrong}",
         outcome.seed
     );
     let dir = args.out.join(format!("seed-{}", outcome.seed));
@@ -181,7 +195,9 @@ fn report(args: &Args, outcome: &Outcome) -> ExitCode {
                 "timeline: cargo run -p raft-lab -- timeline {0}/trace.ndjson -o {0}/trace.html",
                 dir.display()
             );
-            println!("directories: {}/node-*", dir.display());
+            for id in outcome.disks.keys() {
+                println!("node {id}: {}", dir.join(format!("node-{id}")).display());
+            }
         }
         Err(error) => println!("nothing written to {}: {error}", dir.display()),
     }
