@@ -85,6 +85,8 @@ fn terms_and_incarnations_only_rise() {
     (1..=3).for_each(|id| cluster.kill(id));
     (1..=3).for_each(|id| cluster.revive(id));
     cluster.write("y");
+    // A majority took it; the third hears of the new term a little later.
+    cluster.agree();
     let after = seen(&cluster);
     for (before, after) in before.iter().zip(&after) {
         assert!(after.0 > before.0 && after.1 > before.1, "{before:?} {after:?}");
