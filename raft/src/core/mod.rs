@@ -348,6 +348,8 @@ impl<L: LogView> Core<L> {
         self.saves.truncated(self.log.last_index() + 1);
         // What was committed after that is not what the log holds there now.
         self.commit = self.commit.min(shared).max(self.saves.hard_state().commit);
+        // The log may hold older configurations than are needed: it did not take that they are.
+        self.configurations.committed(self.commit);
         self.note(|core| What::Recover {
             verdict: "abandoned".into(),
             first: core.log.first_index(),

@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     core::{Change, ChangeError, Membership, Refused, RoleName, Violation},
     member::Member,
-    message::{Body, NodeId},
+    message::{AppendReply, Body, NodeId},
     payload::Payload,
 };
 
@@ -85,6 +85,25 @@ fn giving_up_unsaved_work_gives_its_configuration_up() {
     let _refused_by_the_disk = net.core(1).ready();
     net.core(1).abandon_unsaved("its disk is full");
     assert_eq!(voters(&mut net, 1), [1, 2, 3]);
+}
+
+#[test]
+fn giving_up_unsaved_work_brings_no_configuration_back_that_is_out_of_force() {
+    // Found by the simulator: the commit index was written with the mark of a snapshot, then the
+    // disk was full, and the leader counted a change as under way that had long been committed.
+    let mut net = led(3, Config::production());
+    let entry = change(&mut net, &Change::Remove { id: 3 }).unwrap();
+    net.collect(1);
+    let saves = net.node(1).unsynced.len();
+    net.sync(1, saves);
+    let reply = Body::AppendReply(AppendReply::Accepted { matched: entry.index });
+    net.core(1).step(says(2, 1, entry.term, reply));
+    assert_eq!(net.core(1).commit(), entry.index);
+    net.core(1).commit_saved(entry.index);
+    net.core(1).abandon_unsaved("its disk is full");
+    assert_eq!(net.core(1).commit(), entry.index);
+    let indexes: Vec<_> = net.core(1).configurations().iter().map(|c| c.index).collect();
+    assert_eq!(indexes, [entry.index], "what came before it counts no more");
 }
 
 #[test]
