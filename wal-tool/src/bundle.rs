@@ -125,8 +125,8 @@ fn name(dir: &Path) -> String {
 const fn holds(redacted: bool) -> &'static str {
     if redacted {
         "It holds no payload, no metadata, no snapshot and no name of a process or host. It does hold \
-         indexes, terms, lengths, checksums, and the directory as you typed it. The checksum of a short \
-         payload can be guessed from."
+         indexes, terms, lengths, checksums, and the directory as you typed it. A short payload can be \
+         guessed from its checksum."
     } else {
         "It holds payloads, as they were written: send it only to whom you would show the data; \
          --redact leaves them out."

@@ -17,7 +17,7 @@ use std::{
 };
 
 use hardlog::{
-    Options,
+    Error, Options,
     fs::disk::DiskFs,
     inspect::{self, Finding, Severity, SnapshotReport, VerifyOptions, VerifyReport},
     layout::snapshot_name,
@@ -112,7 +112,11 @@ impl Shelf {
 
     /// The one of `index`; without it the newest that is marked, and where none is, the newest.
     fn find(&self, (dir, index): (&Path, Option<u64>)) -> Result<SnapshotInfo, Failure> {
-        let all = self.store.list()?;
+        let all = match self.store.list() {
+            // A copy without its empty directories is still a log.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed?,
+        };
         let marked = self.report.summary.mark.map(|mark| mark.id.index);
         let wanted = index.or(marked).or(all.last().map(|info| info.id.index));
         let found = all.iter().rev().find(|info| Some(info.id.index) == wanted);

@@ -50,7 +50,10 @@ fn the_files_are_listed_shown_and_verified() {
         assert_eq!(code(&output), exit, "{command}: {output:?}");
         assert!(text(&output.stdout).contains(word), "{command}: {output:?}");
     }
-    let said = text(&tool(home, "snapshot show n1 7").stderr);
+    fs::remove_dir_all(home.join("n1/snapshots")).expect("removes");
+    let said = text(&tool(home, "snapshot show n1 100").stderr);
+    assert!(said.contains("n1 has no snapshots"), "{said}");
+    let said = text(&tool(home, "snapshot show bad 7").stderr);
     assert!(said.contains("of entry 7; there are those of 100"), "{said}");
 }
 
