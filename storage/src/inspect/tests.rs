@@ -8,6 +8,7 @@ use crate::{
 };
 
 mod agreement;
+mod counting;
 mod damage;
 mod diff;
 mod live;
