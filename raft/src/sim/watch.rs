@@ -279,7 +279,9 @@ impl Checks {
         let snapshot = log.snapshot_mark().map_or(0, |mark| mark.id.index);
         let last = core.last_id().index;
         let reaches = machine.reaches();
-        let ordered = trimmed <= snapshot && snapshot <= reaches.min(commit) && commit <= last;
+        // A snapshot that cannot be read is made up for by an older one and the log.
+        let behind = snapshot > reaches && !restarted && !watch.doubtful;
+        let ordered = trimmed <= snapshot && snapshot <= commit && commit <= last && !behind;
         // While a full disk refuses what is committed, the state machine is ahead of the log.
         if !ordered || (applied > commit && !restarted) {
             let all = (trimmed, snapshot, applied, commit, last);
