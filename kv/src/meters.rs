@@ -16,6 +16,7 @@
 //! | `kv_clients`, `kv_keys` | gauge | `etcd_debugging_mvcc_keys_total` |
 //! | `kv_bytes` | gauge | `etcd_mvcc_db_total_size_in_use_in_bytes` |
 //! | `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` | gauge | the same |
+//! | `raft_network_…`, more `raft_server_…`, `raft_snap_…` | | the protocol's: `hardlog_raft::metrics` |
 //! | `raft_wal_…` | | the engine's: `hardlog::metrics` |
 //!
 //! Nothing here is worth a system call on the way of a request: handles are made once, and what can
@@ -59,6 +60,7 @@ impl Scrape {
             .install_recorder()
             .map_err(|error| say(&error))?;
         describe();
+        hardlog_raft::metrics::describe();
         Ok(Self { handle })
     }
 

@@ -145,6 +145,7 @@ fn node_config(settings: &NodeSettings) -> Result<NodeConfig, Failure> {
         unsaved_bytes_max: settings.unsaved_bytes_max(),
         append_bytes_max: settings.append_bytes_max(),
         joining: settings.join,
+        abstain: settings.abstain,
         lease_drift_percent: settings.lease_drift_percent,
         insecure: settings.insecure,
         ..hardlog_raft::Config::production()

@@ -54,6 +54,10 @@ pub(crate) struct Settings {
     /// that begin one
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     join: Option<bool>,
+    /// The loss of entries was accepted when this node's log was repaired: it has no vote until it
+    /// has caught up. The log remembers that
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    abstain: Option<bool>,
     /// Most clients at a time [default: 1024]
     #[arg(long)]
     max_clients: Option<usize>,
@@ -123,6 +127,7 @@ pub(crate) struct NodeSettings {
     pub(crate) cluster: u64,
     pub(crate) create: bool,
     pub(crate) join: bool,
+    pub(crate) abstain: bool,
     pub(crate) clients_max: usize,
     pub(crate) bounds: Bounds,
     pub(crate) snapshot_every_bytes: u64,
@@ -204,6 +209,7 @@ impl Settings {
             cluster: self.cluster.or(other.cluster),
             create: self.create.or(other.create),
             join: self.join.or(other.join),
+            abstain: self.abstain.or(other.abstain),
             max_clients: self.max_clients.or(other.max_clients),
             client_memory: self.client_memory.or(other.client_memory),
             client_timeout: self.client_timeout.or(other.client_timeout),
@@ -244,6 +250,7 @@ impl Settings {
             cluster: self.cluster.unwrap_or(0),
             create: self.create.unwrap_or(false),
             join: self.join.unwrap_or(false),
+            abstain: self.abstain.unwrap_or(false),
             clients_max: self.max_clients.unwrap_or(1024),
             snapshot_every_bytes: self.snapshot_every.unwrap_or(64) << 20,
             keep_behind: self.keep_behind.unwrap_or(10_000),

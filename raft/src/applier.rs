@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender},
     },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use crate::{
     core::Configuration,
     error::Error,
     inbox::Inbox,
+    metrics,
     payload::Payload,
     state_machine::{Command, FrozenSnapshot, StateMachine},
     status::Board,
@@ -166,7 +168,9 @@ impl<S: StateMachine> Applier<S> {
                 Payload::NoOp => {}
             }
         }
+        let begun = Instant::now();
         let replies = self.machine.apply(&commands);
+        metrics::applied(begun.elapsed());
         assert!(
             replies.len() == commands.len(),
             "{} replies to {} commands",
@@ -233,7 +237,10 @@ pub(crate) fn write_snapshots(
     inbox: &Inbox,
 ) {
     while let Ok(picture) = views.recv() {
-        match write_snapshot(store, &picture) {
+        let begun = Instant::now();
+        let written = write_snapshot(store, &picture);
+        metrics::snapshot_saved(begun.elapsed());
+        match written {
             Ok(mark) => inbox.report(Report::Taken(mark)),
             // The log stays longer than it should; the next one may succeed.
             Err(error) => {

@@ -32,6 +32,8 @@ const STACK_SLOTS: [u64; 3] = [2, 3, 4];
 const FIRST_SLOT: u64 = 5;
 /// The slot for what peers showed of themselves.
 const SEEN_SLOT: u64 = 6;
+/// The slot that says that this node has no vote until it has caught up. Empty or missing else.
+const ABSTAIN_SLOT: u64 = 8;
 /// Bytes of one peer there: id, log id, incarnation.
 const SEEN_LEN: usize = 32;
 /// Peers that fit.
@@ -116,6 +118,23 @@ fn restore<S: StateMachine>(
 pub(crate) fn configuration_of(meta: &Bytes, index: Index) -> Result<Configuration, Error> {
     let found = Configuration::decode(meta).filter(|found| found.index <= index);
     found.ok_or(Error::Configuration)
+}
+
+/// Takes the vote from the node until it has caught up.
+pub(crate) fn abstain(log: &mut Log) -> Result<(), Error> {
+    log.save_meta(ABSTAIN_SLOT, Class::Promise, &[1]).map_err(Error::Log)?;
+    // DURABILITY: before the node hears of an election; a later start need not be told again.
+    log.sync().map_err(Error::Log)
+}
+
+/// Whether the node has no vote for now.
+pub(crate) fn abstains(log: &Log) -> bool {
+    log.meta(ABSTAIN_SLOT).is_some_and(|bytes| !bytes.is_empty())
+}
+
+/// Adds to a batch that the node has caught up.
+pub(crate) fn put_caught_up(batch: &mut Batch) {
+    batch.meta(ABSTAIN_SLOT, Class::Promise, Bytes::new());
 }
 
 /// What peers showed of themselves, before this start too.

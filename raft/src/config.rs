@@ -62,6 +62,11 @@ pub struct Config {
     /// The node is new and is to be added to a cluster that runs: it knows of no voters, itself
     /// included, until a leader tells it. Counts only while its log is empty.
     pub joining: bool,
+    /// An operator accepted that this node's log lost entries which it may have acknowledged, or a
+    /// newer vote: it neither votes nor campaigns until it holds a committed entry of a later term
+    /// than the one in which its log was opened, unless it is the only voter. The log remembers
+    /// that, so one start with it is enough.
+    pub abstain: bool,
     /// Listen and connect beyond loopback, without encryption or authentication.
     pub insecure: bool,
     /// A bug that is put in on purpose, for tests of the simulator only.
@@ -125,6 +130,7 @@ impl Config {
             lease_drift_percent: None,
             snapshot_every_entries: 0,
             joining: false,
+            abstain: false,
             insecure: false,
             mutation: None,
         }

@@ -48,6 +48,7 @@ use crate::{
     error::Error,
     identity,
     message::Message,
+    metrics,
     ready::{ReadReady, ReadToken, Ready, Snapshots},
     trace::{Voice, What},
     view::View,
@@ -118,6 +119,8 @@ pub(crate) struct Driver {
     seen_is_news: bool,
     /// The term in which the log was opened, while it may have lost something.
     loss_term: Option<Term>,
+    /// An operator accepted a loss: there is no vote before that is made up for.
+    abstains: bool,
     voice: Voice,
     unsynced: Unsynced,
 }
@@ -126,11 +129,13 @@ impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         let opened_in = parts.log.hard_state().term;
         let unsynced = Unsynced::new(parts.log.incarnation());
+        let abstains = boot::abstains(&parts.log);
         let mut driver = Self {
             orders: Orders::default(),
             seen: boot::seen(&parts.log).unwrap_or_default(),
             seen_is_news: false,
-            loss_term: parts.log.maybe_lost().map(|_| opened_in),
+            loss_term: parts.log.maybe_lost().map(|_| opened_in).or(abstains.then_some(opened_in)),
+            abstains,
             core: parts.core,
             syncer: parts.log.syncer(),
             log: parts.log,
@@ -154,6 +159,14 @@ impl Driver {
             voice: parts.voice,
             unsynced,
         };
+        driver.core.abstain(abstains);
+        let written = driver.log.written();
+        if driver.log.durable() < written {
+            // A log that found no room for a new segment: it can be read, and nothing it holds is
+            // promised until there is room.
+            driver.ledger.written(driver.core.found_undurable(), written);
+            driver.ask_for_sync(written);
+        }
         if driver.voice.is_on() {
             driver.core.keep_notes();
             driver.tell();
@@ -240,6 +253,9 @@ impl Driver {
             Report::Piece { to, chunk } => {
                 let (from, term) = (self.core.id(), self.core.term());
                 if self.core.role() == RoleName::Leader {
+                    if chunk.offset + chunk.data.len() as u64 >= chunk.offer.len {
+                        metrics::snapshot_sent(to);
+                    }
                     let body = crate::message::Body::Snapshot(chunk);
                     out.send.push(Message { from, to, term, body });
                 }
@@ -251,6 +267,7 @@ impl Driver {
             Report::Stored { from, id, offset } => self.core.want_chunk(from, id, offset),
             Report::Complete { from, mark, configuration } => {
                 self.tell_snapshot("received", mark.id);
+                metrics::snapshot_received(from);
                 let install = self.core.install_snapshot(from, mark.id, configuration);
                 if install == Install::Replace {
                     self.install = Some(mark);

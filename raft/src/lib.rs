@@ -16,6 +16,7 @@
 //! - [`transport`]: messages between nodes over TCP.
 //! - [`node`]: threads, timer, handle; with it the driver, where a [`Ready`] meets the log, the
 //!   thread that owns the state machine, and the one that moves snapshots between nodes.
+//! - [`metrics`]: what is counted and timed.
 //! - [`trace`]: what happened, event by event, for tools.
 //!
 //! What is durable before what is said: a candidate's term and its vote for itself before it asks
@@ -40,6 +41,7 @@ pub mod identity;
 mod inbox;
 pub mod member;
 pub mod message;
+pub mod metrics;
 pub mod node;
 pub mod payload;
 pub mod ready;

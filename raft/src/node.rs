@@ -21,7 +21,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::Sender,
     },
     thread::JoinHandle,
@@ -39,10 +39,11 @@ use crate::{
     error::Error,
     inbox::{Inbox, Input},
     message::NodeId,
+    metrics::{self, Standing},
     state_machine::StateMachine,
     status::{Board, Cluster, Health, Status},
     trace::{Part, Tracer, Voice, What},
-    transport::{Security, Transport},
+    transport::{Refusals, Security, Transport},
     work::{Apply, Carry},
 };
 
@@ -98,6 +99,9 @@ pub struct Handle {
     board: Arc<Board>,
     waiting: Arc<AtomicUsize>,
     waiting_max: usize,
+    tracer: Tracer,
+    /// Calls that were told to the trace.
+    serials: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -170,7 +174,7 @@ impl Handle {
         data: Bytes,
         done: impl FnOnce(Result<Bytes, ProposeError>) + Send + 'static,
     ) {
-        let call = Call::new(&self.waiting, done);
+        let call = self.call(|| told(&data), done);
         if self.is_full() {
             return call.answer(Err(ProposeError::Busy));
         }
@@ -186,7 +190,7 @@ impl Handle {
         placed: impl FnOnce(EntryId) + Send + 'static,
         done: impl FnOnce(Result<Bytes, ProposeError>) + Send + 'static,
     ) {
-        let call = Call::new(&self.waiting, done).and_place(placed);
+        let call = self.call(|| told(&data), done).and_place(placed);
         if self.is_full() {
             return call.answer(Err(ProposeError::Busy));
         }
@@ -206,7 +210,7 @@ impl Handle {
         let mut full = false;
         let mut taken = Vec::new();
         for (data, done) in commands {
-            let call = Call::new(&self.waiting, done);
+            let call = self.call(|| told(&data), done);
             full = full || self.is_full();
             if full {
                 call.answer(Err(ProposeError::Busy));
@@ -226,7 +230,7 @@ impl Handle {
     /// `done` runs on a thread of the node and must be quick. Without
     /// [`Config::leader_no_op`] a new leader's reads wait until a command is committed.
     pub fn read(&self, done: impl FnOnce(Result<(), ProposeError>) + Send + 'static) {
-        let call = Call::new(&self.waiting, done);
+        let call = self.call(|| "read".to_owned(), done);
         if self.is_full() {
             return call.answer(Err(ProposeError::Busy));
         }
@@ -243,7 +247,7 @@ impl Handle {
         change: Change,
         done: impl FnOnce(Result<Index, OrderError>) + Send + 'static,
     ) {
-        let call = Call::new(&self.waiting, |result| done(flat(result)));
+        let call = self.call(|| format!("{change:?}"), |result| done(flat(result)));
         self.inbox.order(Order::Change(change, call));
     }
 
@@ -256,7 +260,7 @@ impl Handle {
         to: Option<NodeId>,
         done: impl FnOnce(Result<NodeId, OrderError>) + Send + 'static,
     ) {
-        let call = Call::new(&self.waiting, |result| done(flat(result)));
+        let call = self.call(|| format!("transfer to {to:?}"), |result| done(flat(result)));
         self.inbox.order(Order::Transfer(to, call));
     }
 
@@ -279,10 +283,37 @@ impl Handle {
         self.board.read()
     }
 
+    /// Connections that the node ended for what they said; never waits for it, and is a tick old at
+    /// most.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        self.board.refusals()
+    }
+
     /// Whether the node gets on with its work; never waits for it.
     #[must_use]
     pub fn health(&self) -> Health {
         self.board.health()
+    }
+
+    /// A call, of which the trace is told what is asked and what is answered.
+    fn call<T>(
+        &self,
+        op: impl FnOnce() -> String,
+        done: impl FnOnce(Result<T, ProposeError>) + Send + 'static,
+    ) -> Call<T> {
+        if !self.tracer.is_on() {
+            return Call::new(&self.waiting, done);
+        }
+        let (client, tracer) = (self.status().id, self.tracer.clone());
+        let serial = self.serials.fetch_add(1, Ordering::Relaxed) + 1;
+        tracer.note(0, || What::Call { client, serial, op: op().into() });
+        Call::new(&self.waiting, move |answer| {
+            let (ok, why) = (answer.is_ok(), answer.as_ref().err().map(ToString::to_string));
+            let result = why.map(Into::into);
+            tracer.note(0, || What::Return { client, serial, ok, result });
+            done(answer);
+        })
     }
 
     fn is_full(&self) -> bool {
@@ -294,6 +325,11 @@ impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Handle").field("status", &self.status()).finish_non_exhaustive()
     }
+}
+
+/// A command, of which a trace never shows the bytes.
+fn told(command: &Bytes) -> String {
+    format!("command of {} bytes", command.len())
 }
 
 fn flat<T>(result: Result<Result<T, Refused>, ProposeError>) -> Result<T, OrderError> {
@@ -378,6 +414,8 @@ impl Runner {
             self.publish();
             if late > 0 {
                 self.board.set_cluster(self.driver.core());
+                self.board.set_refusals(self.transport.refusals());
+                self.measure();
             }
         }
     }
@@ -447,6 +485,20 @@ impl Runner {
         }
         for job in out.carry.drain(..) {
             let _gone = self.courier.send(job);
+        }
+    }
+
+    fn measure(&self) {
+        let core = self.driver.core();
+        metrics::stands(Standing {
+            learns: core.membership().is_learner(core.id()),
+            removed: core.is_removed(),
+            disk_hangs: core.disk_hangs(),
+            unsaved_bytes: core.unsaved_bytes(),
+        });
+        let last = core.last_id().index;
+        for (id, peer) in core.followers().into_iter().flatten() {
+            metrics::lags(*id, last.saturating_sub(peer.matched));
         }
     }
 

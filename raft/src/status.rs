@@ -16,6 +16,7 @@ use crate::{
         progress::{Peer, Progress},
     },
     message::NodeId,
+    transport::Refusals,
 };
 
 /// A node at some recent instant.
@@ -70,6 +71,7 @@ pub(crate) struct Board {
     /// Written by the thread that applies, read by all.
     applied: AtomicU64,
     cluster: Mutex<Cluster>,
+    refusals: Mutex<Refusals>,
     /// When the node's thread last came round, and whether its disk hung then.
     round: Mutex<(Instant, bool)>,
 }
@@ -110,6 +112,7 @@ impl Board {
             applied: AtomicU64::new(status.applied),
             status: Mutex::new(status),
             cluster: Mutex::default(),
+            refusals: Mutex::default(),
             round: Mutex::new((Instant::now(), false)),
         }
     }
@@ -147,6 +150,14 @@ impl Board {
             transferring: core.transferring(),
             followers: followers.unwrap_or_default(),
         };
+    }
+
+    pub(crate) fn refusals(&self) -> Refusals {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_refusals(&self, refusals: Refusals) {
+        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner) = refusals;
     }
 
     pub(crate) fn came_round(&self, disk_hangs: bool) {

@@ -20,3 +20,4 @@ mod python;
 mod rng;
 mod syncs;
 mod tls;
+mod trace;

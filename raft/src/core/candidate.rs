@@ -23,10 +23,18 @@ pub(super) struct Candidate {
 impl<L: LogView> Core<L> {
     /// A node that is no voter and whose removal is committed, or whose disk hangs or is full, has no business being elected.
     pub(super) fn may_campaign(&self) -> bool {
-        let able = !self.disk_hangs() && self.pause_ticks == 0 && self.violation.is_none();
+        let forgetful = self.abstains && !self.voters().is_empty();
+        let able =
+            !forgetful && !self.disk_hangs() && self.pause_ticks == 0 && self.violation.is_none();
         // A leader whose own removal is in its log and nowhere else has to be elected again, to
         // bring it to the others: they may need its vote and cannot win it (dissertation 4.2.2).
         able && self.configurations().iter().any(|c| c.membership.is_voter(self.id))
+    }
+
+    /// Whether this node may have forgotten what it acknowledged: then it neither votes nor
+    /// campaigns, unless there is no other voter.
+    pub fn abstain(&mut self, abstains: bool) {
+        self.abstains = abstains;
     }
 
     /// Begins an election now, without waiting for the timeout.

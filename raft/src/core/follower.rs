@@ -5,7 +5,7 @@ use hardlog::{Entry, EntryId, Index, Term};
 
 use super::{
     Configuration, Core, LogView, Slot, Violation,
-    notes::{LEADER_ALIVE, LOG_BEHIND, OLDER_TERM},
+    notes::{ABSTAINS, LEADER_ALIVE, LOG_BEHIND, OLDER_TERM},
 };
 use crate::{
     config::Mutation,
@@ -32,10 +32,11 @@ impl<L: LogView> Core<L> {
 
     pub(super) fn on_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
         // A node whose disk hangs could not keep what it says: its vote would never leave it.
-        let silent = match (self.hears_a_leader(), self.disk_hangs()) {
-            (true, _) => Some(LEADER_ALIVE),
-            (false, true) => Some("its own disk hangs"),
-            (false, false) => None,
+        let silent = match (self.hears_a_leader(), self.disk_hangs(), self.abstains) {
+            (true, ..) => Some(LEADER_ALIVE),
+            (false, true, _) => Some("its own disk hangs"),
+            (false, false, true) => Some(ABSTAINS),
+            (false, false, false) => None,
         };
         if silent.is_some() {
             self.note_vote(from, (term, true), silent);
@@ -54,12 +55,13 @@ impl<L: LogView> Core<L> {
             Some(vote) => vote == from,
             None => self.leader.is_none(),
         };
-        let granted = free && self.is_up_to_date(last);
+        let granted = free && !self.abstains && self.is_up_to_date(last);
         if granted {
             self.vote = Some(from);
             self.restart_election_timer();
         }
         let refused = match (free, self.vote) {
+            (true, _) if self.abstains => ABSTAINS,
             (true, _) => LOG_BEHIND,
             (false, Some(_)) => "voted for another",
             (false, None) => "another leads this term",

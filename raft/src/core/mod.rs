@@ -110,6 +110,8 @@ pub struct Core<L> {
     ticks: u64,
     election_elapsed: u32,
     election_timeout: u32,
+    /// It may have forgotten what it acknowledged, and has no vote until it has caught up.
+    abstains: bool,
     /// Ticks for which this node leaves elections to others.
     pause_ticks: u32,
     rng: Rng,
@@ -176,6 +178,7 @@ impl<L: LogView> Core<L> {
             election_elapsed: 0,
             election_timeout: 0,
             pause_ticks: 0,
+            abstains: false,
             rng: Rng::new(identity.seed),
             saves: Saves::new(saved, log.last_index()),
             violation: None,
@@ -296,6 +299,12 @@ impl<L: LogView> Core<L> {
         }
     }
 
+    /// What the log was opened with is not durable yet, since there is no room for it: nothing rests
+    /// on it before. It is save number what is returned. To be said at most once, at the start.
+    pub fn found_undurable(&mut self) -> SaveNumber {
+        self.saves.found_undurable()
+    }
+
     // ---- outputs
 
     /// What is to be done now. Cheap when there is nothing.
@@ -394,13 +403,6 @@ impl<L: LogView> Core<L> {
         &self.configurations.newest().membership
     }
 
-    /// Whether the newest configuration here is committed and does not name this node.
-    pub fn is_removed(&self) -> bool {
-        let [committed] = self.configurations() else { return false };
-        let membership = &committed.membership;
-        !membership.is_empty() && !membership.contains(self.id)
-    }
-
     /// The newest committed configuration and those after it, oldest first.
     pub fn configurations(&self) -> &[Configuration] {
         self.configurations.all()
@@ -447,10 +449,12 @@ impl<L: LogView> Core<L> {
     // ---- what all roles share
 
     /// Whether there is something to write that has to be durable. A commit index alone has not:
-    /// it goes with the next batch.
+    /// it goes with the next batch, unless it says that this node was removed, after which no other
+    /// may come.
     fn is_dirty(&self) -> bool {
         let saved = self.saves.hard_state();
-        !self.log.is_clean() || saved.term != self.term || saved.vote != self.vote
+        let promises = saved.term != self.term || saved.vote != self.vote;
+        !self.log.is_clean() || promises || self.is_removed_since(saved.commit)
     }
 
     fn send(&mut self, to: NodeId, body: Body) {

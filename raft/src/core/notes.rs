@@ -22,6 +22,7 @@ pub(super) struct Notes {
 
 /// Why a vote is refused.
 pub(super) const LEADER_ALIVE: &str = "a leader is alive";
+pub(super) const ABSTAINS: &str = "it lost entries and has not caught up";
 pub(super) const OLDER_TERM: &str = "older term";
 pub(super) const LOG_BEHIND: &str = "its log is behind";
 

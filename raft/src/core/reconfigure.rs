@@ -151,6 +151,18 @@ impl<L: LogView> Core<L> {
 
     // ---- membership, as a follower
 
+    /// Whether the newest configuration here is committed and does not name this node.
+    pub fn is_removed(&self) -> bool {
+        let [committed] = self.configurations() else { return false };
+        let membership = &committed.membership;
+        !membership.is_empty() && !membership.contains(self.id)
+    }
+
+    /// Whether that is so, and was not known while `commit` was the commit index.
+    pub(super) fn is_removed_since(&self, commit: Index) -> bool {
+        self.configurations.newest().index > commit && self.is_removed()
+    }
+
     /// The configurations among entries of a leader. None if one cannot be read: a node that does
     /// not know who takes part cannot go on.
     pub(super) fn read_configurations(

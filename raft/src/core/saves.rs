@@ -31,7 +31,7 @@ struct Pending {
 }
 
 impl Saves {
-    /// Everything that recovery found is durable.
+    /// Everything that recovery found is durable; else see [`Saves::found_undurable`].
     pub(super) fn new(hard_state: HardState, last: Index) -> Self {
         Self {
             next: 1,
@@ -41,6 +41,14 @@ impl Saves {
             durable_index: last,
             dirty_ticks: 0,
         }
+    }
+
+    /// What recovery found is not known to be durable: it is the first save, and is pending.
+    pub(super) fn found_undurable(&mut self) -> SaveNumber {
+        let (number, last) = (self.next, std::mem::take(&mut self.durable_index));
+        self.pending.push_back(Pending { number, last, ticks: 0 });
+        self.next += 1;
+        number
     }
 
     pub(super) fn next_number(&self) -> SaveNumber {
@@ -142,6 +150,18 @@ mod tests {
         assert_eq!(saves.durable_index(), 0);
         saves.durable(2);
         assert_eq!(saves.durable_index(), 50);
+    }
+
+    #[test]
+    fn what_was_found_and_may_yet_be_lost_counts_once_it_is_durable() {
+        let mut saves = saves();
+        let number = saves.found_undurable();
+        assert_eq!((saves.durable_index(), saves.oldest_age()), (0, 0));
+        saves.tick(false);
+        assert_eq!(saves.oldest_age(), 1, "a disk without room is like one that hangs");
+        saves.accepted(HardState::default(), 4);
+        saves.durable(number);
+        assert_eq!(saves.durable_index(), 3);
     }
 
     #[test]

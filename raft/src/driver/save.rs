@@ -80,6 +80,9 @@ impl Driver {
         }
         if self.has_made_up_for_loss() {
             batch.acknowledge_loss();
+            if self.abstains {
+                boot::put_caught_up(&mut batch);
+            }
         }
         if let Some(mark) = self.taken {
             batch.snapshot_mark(mark);
@@ -114,7 +117,12 @@ impl Driver {
         // DURABILITY: a batch of those alone is not synced; it goes with the next sync, and the
         // engine removes no file before the mark that allows it is durable.
         self.taken = None;
-        if self.log.maybe_lost().is_none() {
+        if self.abstains && !boot::abstains(&self.log) {
+            tracing::info!("the node has caught up and votes again");
+            self.abstains = false;
+            self.core.abstain(false);
+        }
+        if self.log.maybe_lost().is_none() && !self.abstains {
             self.loss_term = None;
         }
         if std::mem::take(&mut self.seen_is_news) {

@@ -12,7 +12,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use hardlog::{Index, Log};
+use hardlog::{Error as LogError, Index, Log, RecoveryReport};
 
 use super::{Handle, Node, NodeConfig, Runner};
 use crate::{
@@ -45,12 +45,8 @@ pub(super) fn start<S: StateMachine>(
         Some(address) if config.id > 0 => *address,
         _ => return Err(Error::NotAPeer(config.id)),
     };
-    let (mut log, report) = Log::open(&config.dir, config.log.clone()).map_err(Error::Log)?;
+    let (mut log, report) = open(&config)?;
     let voice = config.tracer.of(config.id);
-    voice.note(|| What::recovered(&report));
-    fits(&config.raft, log.batch_max())?;
-    all_durable(&log)?;
-    identity::establish(&mut log, config.id, config.cluster)?;
     let first = first_membership(&config);
     let boot = Boot::find(&mut machine, &mut log, &first)?;
     let applied = boot.applied;
@@ -65,6 +61,8 @@ pub(super) fn start<S: StateMachine>(
         board: Arc::clone(&board),
         waiting: Arc::new(AtomicUsize::new(0)),
         waiting_max: config.raft.pending_max,
+        tracer: config.tracer.clone(),
+        serials: Arc::new(AtomicU64::new(0)),
     };
     let mut node = Node { handle, report, raft: None, others: Vec::new() };
     let transport = transport(&config, &log, listener, &inbox)?;
@@ -107,6 +105,24 @@ pub(super) fn start<S: StateMachine>(
     Ok(node)
 }
 
+/// Opens the log, which must be this node's own and take whatever the node may have to write.
+fn open(config: &NodeConfig) -> Result<(Log, RecoveryReport), Error> {
+    let (mut log, report) = Log::open(&config.dir, config.log.clone()).map_err(Error::Log)?;
+    config.tracer.note(config.id, || What::recovered(&report));
+    fits(&config.raft, log.batch_max())?;
+    match all_durable(&log) {
+        Err(Error::Log(error @ LogError::Full { .. })) => {
+            tracing::warn!(%error, "no room: the node can be read and keeps silent until there is");
+        }
+        other => other?,
+    }
+    identity::establish(&mut log, config.id, config.cluster)?;
+    if config.raft.abstain {
+        boot::abstain(&mut log)?;
+    }
+    Ok((log, report))
+}
+
 /// Whether whatever the node may have to write at once fits one batch: what does not could never be
 /// written, however often it is tried.
 fn fits(raft: &Config, batch_max: u64) -> Result<(), Error> {
@@ -123,8 +139,8 @@ fn first_membership(config: &NodeConfig) -> Membership {
 }
 
 /// What recovery found is durable, with one exception: a log that had no room for a new segment is
-/// handed out all the same, and what only the page cache holds may still be lost. The core counts
-/// on all of it and promises it at once, so such a log has to find room first.
+/// handed out all the same, and what only the page cache holds may still be lost. If there is still
+/// no room, the driver promises nothing that rests on it until there is.
 pub(crate) fn all_durable(log: &Log) -> Result<(), Error> {
     if log.durable() < log.written() {
         // DURABILITY: what was found and is not proven durable, before any promise rests on it.

@@ -3,6 +3,7 @@
 mod cluster;
 mod crashes;
 mod membership;
+mod metered;
 mod single;
 mod snapshots;
 mod traced;

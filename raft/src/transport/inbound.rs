@@ -27,6 +27,7 @@ use super::{
 use crate::{
     codec::{Bincode, Codec},
     message::NodeId,
+    metrics::{self, Incoming},
     trace::{self, Voice},
 };
 
@@ -106,6 +107,7 @@ impl Inbound {
 
     fn refuse(&self, peer: Option<NodeId>, error: &io::Error) {
         tracing::warn!(peer, %error, "a connection is refused");
+        metrics::refused();
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         refusals.count += 1;
         refusals.last = Some((peer, error.to_string()));
@@ -150,11 +152,14 @@ impl Inbound {
         true
     }
 
-    fn forget(&self, peer: NodeId, lane: Lane, number: u64) {
+    /// Whether the connection was still that of its peer's lane.
+    fn forget(&self, peer: NodeId, lane: Lane, number: u64) -> bool {
         let mut connections = self.connections();
-        if connections.open.get(&(peer, lane)).is_some_and(|(open, _)| *open == number) {
+        let own = connections.open.get(&(peer, lane)).is_some_and(|(open, _)| *open == number);
+        if own {
             connections.open.remove(&(peer, lane));
         }
+        own
     }
 }
 
@@ -205,8 +210,14 @@ fn serve(inbound: &Inbound, stream: TcpStream, number: u64) -> io::Result<()> {
     if !inbound.register(key, number, wire.socket().handle()?) {
         return Ok(());
     }
-    let ended = receive(inbound, &hello, wire);
-    inbound.forget(key.0, key.1, number);
+    let meter = Incoming::from(hello.from);
+    if hello.lane == Lane::Control {
+        meter.connected();
+    }
+    let ended = receive(inbound, &hello, wire, &meter);
+    if inbound.forget(key.0, key.1, number) && hello.lane == Lane::Control {
+        meter.disconnected();
+    }
     if let Err(error) = &ended
         && error.kind() == io::ErrorKind::InvalidData
     {
@@ -226,12 +237,18 @@ fn introduction(inbound: &Inbound, stream: TcpStream) -> io::Result<(Hello, Box<
     Ok((hello, wire))
 }
 
-fn receive(inbound: &Inbound, peer: &Hello, wire: Box<dyn Wire>) -> io::Result<()> {
+fn receive(
+    inbound: &Inbound,
+    peer: &Hello,
+    wire: Box<dyn Wire>,
+    meter: &Incoming,
+) -> io::Result<()> {
     let codec = Bincode::new(u64::from(inbound.message_bytes_max));
     let mut stream = BufReader::with_capacity(READ_BUFFER, wire);
     let mut guard = Guard::default();
     let mut body = Vec::new();
     while let Some(number) = frame::read(&mut stream, &mut body, inbound.message_bytes_max)? {
+        meter.bytes.increment((frame::HEAD_LEN + body.len()) as u64);
         let message = codec.decode(&body).map_err(|error| frame::bad(error.to_string()))?;
         if message.from != peer.from || message.to != inbound.acquaintance.id {
             return Err(frame::bad(format!(

@@ -56,6 +56,7 @@ use self::{
 pub use crate::codec::{Bincode, Codec, CodecError};
 use crate::{
     message::{Body, Message, NodeId},
+    metrics::Outgoing,
     trace::{self, Tracer},
 };
 
@@ -279,7 +280,8 @@ impl Transport {
     /// What is told of messages that do not get to a peer.
     fn losses(&self, peer: NodeId) -> Losses {
         let Settings { id, incarnation, ref tracer, .. } = self.settings;
-        Losses { voice: tracer.of(id), from: id, incarnation, to: peer }
+        let meter = Outgoing::to(peer);
+        Losses { voice: tracer.of(id), from: id, incarnation, to: peer, meter }
     }
 
     /// Hands a message over. Never waits; whether it arrives is not known.

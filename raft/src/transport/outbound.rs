@@ -57,7 +57,7 @@ fn run(link: &Link) {
         retry = if stream.is_some() { RETRY_MIN } else { (retry * 2).min(RETRY_MAX) };
     }
     while let Some(messages) = link.outbox.take() {
-        let numbers = link.outbox.numbers(&messages);
+        let (count, numbers) = (messages.len(), link.outbox.numbers(&messages));
         let connected = match stream.take() {
             Some(stream) => Ok(stream),
             None => connect(link),
@@ -69,7 +69,7 @@ fn run(link: &Link) {
                 told = false;
             }
             Err(error) => {
-                link.outbox.lost(&numbers);
+                link.outbox.lost(count, &numbers);
                 // Once for each time that the peer goes away, not for each attempt.
                 if !told {
                     tracing::info!(peer = link.peer, lane = ?link.lane, %error, "not reachable");
@@ -109,11 +109,13 @@ fn send(
         }
         if buffer.len() >= GATHER_BYTES {
             stream.write_all(buffer)?;
+            link.outbox.sent(buffer.len());
             buffer.clear();
         }
     }
     stream.write_all(buffer)?;
     stream.flush()?;
+    link.outbox.sent(buffer.len());
     buffer.shrink_to(4 * GATHER_BYTES);
     Ok(())
 }

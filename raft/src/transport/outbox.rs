@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     message::{Message, NodeId},
+    metrics::Outgoing,
     trace::{self, Voice, What},
 };
 
@@ -28,6 +29,7 @@ pub(super) struct Losses {
     pub(super) from: NodeId,
     pub(super) incarnation: u64,
     pub(super) to: NodeId,
+    pub(super) meter: Outgoing,
 }
 
 impl Losses {
@@ -80,6 +82,7 @@ impl Outbox {
             let Some(oldest) = queue.messages.pop_front() else { break };
             queue.bytes -= oldest.message.weight();
             queue.dropped += 1;
+            self.losses.meter.failures.increment(1);
             self.losses.of(oldest.number, "queue full");
         }
         drop(queue);
@@ -120,8 +123,15 @@ impl Outbox {
         }
     }
 
-    /// These were taken and did not get through, as far as is known here.
-    pub(super) fn lost(&self, numbers: &[u64]) {
+    /// Bytes went out to the peer.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.losses.meter.bytes.increment(bytes as u64);
+    }
+
+    /// So many were taken and did not get through, as far as is known here; which, if anybody wants
+    /// to be told.
+    pub(super) fn lost(&self, count: usize, numbers: &[u64]) {
+        self.losses.meter.failures.increment(count as u64);
         numbers.iter().for_each(|number| self.losses.of(*number, "connection lost"));
     }
 
@@ -150,7 +160,8 @@ mod tests {
     }
 
     fn outbox() -> Outbox {
-        let losses = Losses { voice: Tracer::off().of(1), from: 1, incarnation: 1, to: 2 };
+        let (voice, meter) = (Tracer::off().of(1), Outgoing::to(2));
+        let losses = Losses { voice, from: 1, incarnation: 1, to: 2, meter };
         Outbox::new(Bounds { messages: 3, bytes: 1000 }, losses)
     }
 

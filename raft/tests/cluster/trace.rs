@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hardlog_raft::{
-    sim::play::{Ask, Outcome, run},
-    trace::{Event, Part, Reader, What},
+    sim::{
+        plan::Bug,
+        play::{Ask, Outcome, run},
+    },
+    trace::{Event, Part, Reader, Tracer, What},
 };
 
 const SEEDS: std::ops::Range<u64> = 500..540;
@@ -141,6 +144,41 @@ fn every_change_of_a_role_is_told_and_no_other() {
         }
     }
     assert!(led > 40, "{led} leaders");
+}
+
+#[test]
+fn a_broken_rule_is_told_with_its_number() {
+    let (_, bug) = *Bug::ALL.iter().find(|(name, _)| *name == "ack-before-sync").expect("a bug");
+    let runs =
+        (0..10).map(|seed| run(seed, &Ask { bug: Some(bug), events: true, ..Ask::default() }));
+    let outcome = runs.into_iter().find(|outcome| outcome.breach.is_some()).expect("it is found");
+    let breach = outcome.breach.expect("that one");
+    let events = Reader::new(outcome.events.as_slice()).expect("a header").map(Result::unwrap);
+    let broken = |event: &Event| match &event.what {
+        What::Violation { rule, text } => Some((rule.to_string(), text.to_string())),
+        _ => None,
+    };
+    let told: Vec<_> = events.filter_map(|event| broken(&event)).collect();
+    assert_eq!(told.first(), Some(&(breach.rule.to_string(), breach.what)));
+}
+
+#[test]
+fn a_trace_that_is_off_costs_a_comparison_for_each_event() {
+    // Counted: what an event would say is not built. And timed, with room for any machine: a
+    // thousand times what it takes, so that only something else than a comparison fails.
+    let (off, mut built) = (Tracer::off(), 0_u64);
+    let begun = std::time::Instant::now();
+    for index in 0..1_000_000_u64 {
+        let off = std::hint::black_box(&off);
+        off.note(1, || {
+            built += 1;
+            What::Sync { us: index }
+        });
+    }
+    let each = begun.elapsed() / 1_000_000;
+    eprintln!("{each:?} for an event that is off");
+    assert_eq!(built, 0);
+    assert!(each < std::time::Duration::from_micros(1), "{each:?}");
 }
 
 #[test]

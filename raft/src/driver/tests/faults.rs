@@ -8,7 +8,7 @@ use hardlog::{
 };
 
 use super::{super::Output, rig::Rig};
-use crate::{Error, ProposeError, RoleName, node::start, work::Report};
+use crate::{Error, ProposeError, RoleName, boot, message::Body, node::start, work::Report};
 
 fn led() -> (Rig, u64) {
     let mut rig = Rig::new(3, 1, 1 << 30);
@@ -200,6 +200,86 @@ fn a_node_does_not_begin_on_entries_that_are_not_durable() {
     killed.set_capacity(None);
     start::all_durable(&log).expect("there is room now");
     assert_eq!(log.durable(), log.written());
+}
+
+#[test]
+fn a_node_that_starts_on_a_full_disk_waits_and_promises_nothing_until_there_is_room() {
+    let (mut rig, leader) = led();
+    let follower = 1 + leader % 3;
+    rig.propose(leader, "in the page cache".to_owned());
+    for message in std::mem::take(&mut rig.wire) {
+        rig.deliver(message);
+    }
+    let last = rig.machine(follower).core().last_id();
+    let disk = rig.machine(follower).disk.kill_image();
+    disk.set_capacity(Some(disk.used()));
+    rig.machines.remove(&follower);
+    rig.wire.retain(|message| message.from != follower && message.to != follower);
+    rig.boot(follower, disk.clone());
+    assert_eq!(rig.machine(follower).core().last_id(), last, "it can be read");
+    for _ in 0..100 {
+        rig.round();
+        let binds = |body: &Body| !matches!(body, Body::PreVoteReply { .. } | Body::PreVote { .. });
+        let said = rig.wire.iter().find(|m| m.from == follower && binds(&m.body));
+        assert!(said.is_none(), "{said:?}");
+    }
+    let machine = rig.machine(follower);
+    assert!(machine.failed.is_none() && machine.core().disk_hangs(), "{:?}", machine.failed);
+    disk.set_capacity(None);
+    rig.settle("room");
+    assert!(!rig.machine(follower).core().disk_hangs());
+    rig.check();
+}
+
+#[test]
+fn a_node_whose_loss_was_accepted_has_no_vote_until_a_later_term_has_committed() {
+    let (mut rig, leader) = led();
+    let (follower, third) = (1 + leader % 3, 1 + (leader + 1) % 3);
+    let disk = rig.machine(follower).disk.kill_image();
+    let options = Options::new().background(false).segment_size(1 << 20);
+    let (mut log, _) = Log::open_on(Arc::new(disk.clone()), options).expect("a log");
+    boot::abstain(&mut log).expect("it is written");
+    drop(log);
+    rig.machines.remove(&follower);
+    rig.wire.clear();
+    rig.boot(follower, disk);
+    // The leader is gone, and the other one needs a vote.
+    rig.cut = vec![leader];
+    rig.rounds(300);
+    assert_ne!(rig.machine(third).core().role(), RoleName::Leader, "who voted for it?");
+    let role = rig.machine(follower).core().role();
+    assert_eq!(role, RoleName::Follower, "nor does it campaign");
+    rig.kill(follower);
+    rig.rounds(100);
+    assert_ne!(rig.machine(third).core().role(), RoleName::Leader, "it remembers");
+    // With a majority that does not need it a later term commits, and it may vote again.
+    rig.cut.clear();
+    rig.settle("caught up");
+    assert!(!boot::abstains(rig.machine(follower).driver.log()));
+    let leader = rig.leader().expect("a leader");
+    let other = [leader, follower, third].into_iter().find(|id| *id != leader && *id != follower);
+    if leader != follower {
+        rig.cut = vec![leader];
+        rig.rounds(300);
+        let leads = |id| rig.machines[&id].core().role() == RoleName::Leader;
+        assert!(leads(follower) || other.is_some_and(leads), "its vote counts again");
+    }
+    rig.check();
+}
+
+#[test]
+fn a_lone_voter_whose_loss_was_accepted_goes_on_with_what_is_left() {
+    let mut rig = Rig::new(1, 1, 1 << 30);
+    rig.settle("first");
+    let disk = rig.machine(1).disk.kill_image();
+    let options = Options::new().background(false).segment_size(1 << 20);
+    let (mut log, _) = Log::open_on(Arc::new(disk.clone()), options).expect("a log");
+    boot::abstain(&mut log).expect("it is written");
+    drop(log);
+    rig.machines.remove(&1);
+    rig.boot(1, disk);
+    rig.settle("second");
+    assert!(!boot::abstains(rig.machine(1).driver.log()));
 }
 
 #[test]

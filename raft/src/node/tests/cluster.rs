@@ -127,6 +127,11 @@ impl Cluster {
         self.revive_on(id, None).unwrap();
     }
 
+    /// Starts a node at another address than the others know.
+    pub(super) fn move_to(&mut self, id: NodeId, listener: TcpListener) {
+        self.revive_on(id, Some(listener)).unwrap();
+    }
+
     fn revive_on(&mut self, id: NodeId, listener: Option<TcpListener>) -> Result<(), Error> {
         let machine = Journal::default();
         let config = NodeConfig { listener, ..self.config(id) };

@@ -48,6 +48,60 @@ fn a_node_joins_learns_votes_leads_and_the_old_leader_is_removed() {
     cluster.write("end");
 }
 
+#[test]
+fn a_removed_node_knows_it_and_is_let_in_no_more_though_all_were_started_with_its_address() {
+    let mut cluster = Cluster::start(3);
+    cluster.write("x");
+    let leader = cluster.leader();
+    let id = 1 + leader % 3;
+    change(&cluster.handle(leader), Change::Remove { id }).unwrap();
+    until("it knows", || cluster.status(id).removed);
+    let others = || (1..=3).filter(|other| *other != id);
+    assert!(others().all(|other| !cluster.status(other).removed));
+    let term = cluster.status(id).term;
+    for _ in 0..2 {
+        // It comes again, as if it had never been told. For a moment the leader may still be telling
+        // it, and whoever has just started may not know yet: then its connection is ended later.
+        until("nobody lets it in", || {
+            cluster.kill(id);
+            cluster.revive(id);
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let refused = others().filter(|other| {
+                let last = cluster.handle(*other).refusals().last;
+                last.is_some_and(|(_, why)| {
+                    why.contains(&format!("node {id} is refused: it is not"))
+                })
+            });
+            refused.count() == 2
+        });
+        let own = cluster.status(id);
+        assert_eq!((own.leader, own.removed), (None, true));
+        // The others are started again with its address in their hands.
+        for other in others() {
+            cluster.kill(other);
+        }
+        others().for_each(|other| cluster.revive(other));
+        cluster.write("y");
+    }
+    assert_eq!(cluster.status(id).term, term, "it campaigns no more");
+}
+
+#[test]
+fn a_member_that_moved_is_found_at_its_new_address() {
+    let mut cluster = Cluster::start(3);
+    cluster.write("before");
+    let leader = cluster.leader();
+    let id = 1 + leader % 3;
+    cluster.kill(id);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let member = Member::at(listener.local_addr().unwrap());
+    change(&cluster.handle(leader), Change::Update { id, member: member.clone() }).unwrap();
+    cluster.move_to(id, listener);
+    cluster.write("after");
+    cluster.agree();
+    assert_eq!(cluster.handle(id).cluster().membership.members()[&id], member);
+}
+
 fn refused(refused: Refused) -> Result<NodeId, OrderError> {
     Err(OrderError::Refused(refused))
 }
