@@ -174,6 +174,17 @@ fn an_address_beyond_loopback_is_refused_unless_it_is_asked_for() {
 }
 
 #[test]
+fn a_peer_that_moves_beyond_loopback_is_left_out() {
+    let a = listener();
+    let own = a.local_addr().unwrap();
+    let deliver: Deliver = Arc::new(|_| true);
+    let mut one = Transport::start(&settings(1, &BTreeMap::from([(1, own)])), a, deliver).unwrap();
+    let away = "192.0.2.1:9".parse().unwrap();
+    one.set_peers(&BTreeMap::from([(1, own), (2, away)])).unwrap();
+    assert!(one.outboxes.is_empty(), "nothing may be sent there");
+}
+
+#[test]
 fn nodes_meet_before_they_have_anything_to_say() {
     let (a, b) = (listener(), listener());
     let peers = BTreeMap::from([(1, a.local_addr().unwrap()), (2, b.local_addr().unwrap())]);

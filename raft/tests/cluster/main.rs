@@ -9,6 +9,7 @@
 //! | `bugs` | is each bug that others had found, when it is put in? |
 //! | `trace` | does the trace of a run say what happened? |
 //! | `wrong` | is what is done wrong around the core noticed: clocks, identities, retries? |
+//! | `readme` | does the README name tests that there are? |
 
 #![expect(
     clippy::disallowed_types,
@@ -19,6 +20,7 @@
 mod bugs;
 mod campaign;
 mod linear;
+mod readme;
 mod replicas;
 mod suites;
 mod trace;

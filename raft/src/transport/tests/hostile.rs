@@ -31,12 +31,21 @@ fn scene() -> Scene {
 }
 
 impl Scene {
+    /// A connection of node 2 to node 1, which this scene is of.
+    fn into_intruder(self, lane: Lane) -> (TcpStream, Self) {
+        (self.welcome((2, 1), lane), self)
+    }
+
     /// Introduces itself as node 3, and is welcome.
     fn intruder(&self, lane: Lane) -> TcpStream {
+        self.welcome((3, 2), lane)
+    }
+
+    fn welcome(&self, (from, to): (NodeId, NodeId), lane: Lane) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(WAIT)).unwrap();
-        let (cluster, from, to, incarnation, verdict) = (7, 3, 2, 1, Verdict::Welcome);
-        let log_id = LogId([3; 16]);
+        let (cluster, incarnation, verdict) = (7, 1, Verdict::Welcome);
+        let log_id = LogId([u8::try_from(from).unwrap(); 16]);
         let hello = Hello { cluster, from, to, log_id, incarnation, lane, verdict };
         hello.write(&mut stream).unwrap();
         assert_eq!(Hello::read(&mut stream).unwrap().verdict, Verdict::Welcome);
@@ -160,6 +169,121 @@ fn a_flood_of_messages_waits_in_the_sockets_of_who_sends_it() {
     assert!(taken < 100, "{taken} messages of half a megabyte were taken");
     scene.is_unharmed();
     drop(gate_in);
+}
+
+#[test]
+fn who_says_nothing_is_given_up_by_the_node_that_connects_and_who_was_let_in_may_be_silent() {
+    // With a deadline for each read, or none, the first connection would hold the link for ever.
+    let (a, b) = (listener(), listener());
+    let peers = BTreeMap::from([(1, a.local_addr().unwrap()), (2, b.local_addr().unwrap())]);
+    let (one, at_one) = start(&settings(1, &peers), a);
+    b.set_nonblocking(true).unwrap();
+    // A link connects when it has something to say.
+    let accept = || {
+        let begun = Instant::now();
+        loop {
+            if let Ok((stream, _)) = b.accept() {
+                stream.set_nonblocking(false).unwrap();
+                return stream;
+            }
+            assert!(begun.elapsed() < WAIT, "nobody comes");
+            one.send(heartbeat(1, 2, 0));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let mute = accept();
+    let begun = Instant::now();
+    let mut stream = accept();
+    let waited = begun.elapsed();
+    assert!((1..5).contains(&waited.as_secs()), "it tried again after {waited:?}");
+    let hello = Hello::read(&mut stream).unwrap();
+    let log_id = LogId([2; 16]);
+    Hello { from: 2, to: 1, log_id, ..hello }.write(&mut stream).unwrap();
+    one.send(heartbeat(1, 2, 1));
+    let mut body = Vec::new();
+    stream.set_read_timeout(Some(WAIT)).unwrap();
+    assert!(frame::read(&mut stream, &mut body, 1 << 20).unwrap().is_some());
+    // The other way round: silent for longer than an introduction may take, and still heard.
+    let mut silent = Scene { two: one, at_two: at_one, address: peers[&1], peers: peers.clone() }
+        .into_intruder(Lane::Control);
+    std::thread::sleep(Duration::from_millis(2300));
+    silent.0.write_all(&framed(&heartbeat(2, 1, 9))).unwrap();
+    assert_eq!(silent.1.at_two.recv_timeout(WAIT).unwrap(), heartbeat(2, 1, 9));
+    drop(mute);
+}
+
+#[test]
+fn a_peer_that_reads_nothing_costs_a_bounded_queue_and_nobody_else_a_thing() {
+    let (a, b, c) = (listener(), listener(), listener());
+    let address = |l: &TcpListener| l.local_addr().unwrap();
+    let peers = BTreeMap::from([(1, address(&a)), (2, address(&b)), (3, address(&c))]);
+    let (one, _at_one) = start(&settings(1, &peers), a);
+    let (_two, at_two) = start(&settings(2, &peers), b);
+    // Node 3 introduces itself and takes nothing more.
+    let slow = std::thread::spawn(move || {
+        let taken = (0..2).map(|_| {
+            let (mut stream, _) = c.accept().unwrap();
+            let hello = Hello::read(&mut stream).unwrap();
+            Hello { from: 3, to: 1, log_id: LogId([3; 16]), ..hello }.write(&mut stream).unwrap();
+            stream
+        });
+        taken.collect::<Vec<_>>()
+    });
+    for _ in 0..100 {
+        one.send(append(1, 3, 900_000));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    one.send(heartbeat(1, 2, 4));
+    assert_eq!(at_two.recv_timeout(WAIT).unwrap(), heartbeat(1, 2, 4));
+    // Eight megabytes may wait, a few more are in the system's buffers.
+    assert!(one.dropped() > 60, "{} of 100 were dropped", one.dropped());
+    drop(slow.join().unwrap());
+}
+
+#[test]
+fn a_hello_that_does_not_fit_is_answered_with_its_reason() {
+    let scene = scene();
+    let (cluster, from, to, incarnation, verdict) = (7, 3, 2, 1, Verdict::Welcome);
+    let (log_id, lane) = (LogId([3; 16]), Lane::Log);
+    let fits = Hello { cluster, from, to, log_id, incarnation, lane, verdict };
+    let says = |hello: Hello| {
+        let mut stream = TcpStream::connect(scene.address).unwrap();
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        hello.write(&mut stream).unwrap();
+        Hello::read(&mut stream).unwrap().verdict
+    };
+    assert_eq!(says(Hello { cluster: 8, ..fits }), Verdict::Cluster);
+    assert_eq!(says(Hello { to: 1, ..fits }), Verdict::Node);
+    assert_eq!(says(Hello { from: 9, ..fits }), Verdict::Stranger);
+    assert_eq!(says(Hello { incarnation: 5, ..fits }), Verdict::Welcome);
+    assert_eq!(says(Hello { incarnation: 4, ..fits }), Verdict::Incarnation);
+    assert_eq!(says(Hello { log_id: LogId([4; 16]), incarnation: 6, ..fits }), Verdict::Log);
+    let mut other = Vec::new();
+    fits.write(&mut other).unwrap();
+    other[6] += 1;
+    let mut stream = TcpStream::connect(scene.address).unwrap();
+    stream.write_all(&other).unwrap();
+    let begun = Instant::now();
+    let version = format!("protocol version {}; this node speaks {VERSION}", VERSION + 1);
+    while scene.two.refusals().last.is_none_or(|(_, why)| why != version) {
+        assert!(begun.elapsed() < WAIT, "{:?}", scene.two.refusals());
+        std::thread::yield_now();
+    }
+    scene.is_unharmed();
+}
+
+#[test]
+fn indexes_that_go_back_or_reach_too_far_end_the_connection() {
+    let scene = scene();
+    let said = |term, body| framed(&Message { from: 3, to: 2, term, body });
+    let commits = [said(5, after((9, 5), &[], 8)), said(5, after((9, 5), &[], 7))].concat();
+    let why = scene.refused(Lane::Log, &commits);
+    assert!(why.contains("commit 7 after commit 8"), "{why}");
+    let why = scene.refused(Lane::Log, &said(5, after((u64::MAX, 5), &[], 0)));
+    assert!(why.contains("beyond anything"), "{why}");
+    let why = scene.refused(Lane::Log, &said(5, after((8, 5), &[(10, 5)], 0)));
+    assert!(why.contains("entry 10 where 9"), "{why}");
+    scene.is_unharmed();
 }
 
 fn look(bodies: impl IntoIterator<Item = (u64, Body)>) -> Result<(), Implausible> {

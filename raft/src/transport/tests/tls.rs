@@ -83,6 +83,28 @@ fn a_certificate_names_its_node_and_cluster() {
 }
 
 #[test]
+fn a_certificate_of_a_node_that_is_no_member_any_more_opens_nothing() {
+    let ours = authority();
+    let Pair { listeners: (a, b), peers } = pair();
+    let (mut two, at_two) = start(&secured(2, &peers, tls(&ours, &ours, 2, 7)), b);
+    let (one, _at_one) = start(&secured(1, &peers, tls(&ours, &ours, 1, 7)), a);
+    one.send(heartbeat(1, 2, 0));
+    assert_eq!(at_two.recv_timeout(WAIT).unwrap(), heartbeat(1, 2, 0));
+    let alone = BTreeMap::from([(2, peers[&2])]);
+    two.set_peers(&alone).unwrap();
+    while at_two.try_recv().is_ok() {}
+    for round in 1..500 {
+        one.send(heartbeat(1, 2, round));
+        let came = at_two.recv_timeout(Duration::from_millis(20));
+        assert!(came.is_err(), "its open connection was ended too");
+        if two.refusals().last.is_some_and(|(_, why)| why.contains("not one of the peers")) {
+            return;
+        }
+    }
+    panic!("it is not refused");
+}
+
+#[test]
 fn another_authority_and_no_tls_at_all_are_refused() {
     let (ours, theirs) = (authority(), authority());
     let two = || tls(&ours, &ours, 2, 7);
