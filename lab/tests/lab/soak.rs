@@ -192,7 +192,9 @@ fn ctrl_c_ends_everything_with_a_summary_and_what_was_under_way_is_run_again() {
     let words = [&["-n", "4", "-j", "1"], &command[..]].concat();
     let mut child =
         scene.command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the third run begins", || scene.path("pid").exists());
+    // The file is there before its line is.
+    let begun = || fs::read_to_string(scene.path("pid")).is_ok_and(|pid| pid.ends_with('\n'));
+    wait_until("the third run begins", begun);
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let (out, code) = said(&mut child);
