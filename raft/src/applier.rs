@@ -37,7 +37,7 @@ use crate::{
 const ROUND_BYTES: u64 = 1 << 20;
 /// Entries that are applied at once: the replies to all of them are in memory together, and a small
 /// command may have a large one.
-const ROUND_COMMANDS: usize = 16;
+pub(crate) const ROUND_COMMANDS: usize = 16;
 
 pub(crate) struct Applier<S> {
     pub(crate) machine: S,

@@ -291,6 +291,15 @@ impl Driver {
         self.core.unsaved_bytes() >= unsaved_bytes_max / 2
     }
 
+    /// This leader is writing a batch that is not committed either: what is proposed meanwhile could
+    /// not be durable here before the next sync, and does best to gather for that. Where the others
+    /// are faster than this node's disk they commit, and nothing waits for the disk.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.core.role() == RoleName::Leader
+            && self.core.commit() < self.core.last_id().index
+            && self.log.durable() < self.log.written()
+    }
+
     // ---- the round
 
     /// Does everything that can be done now.

@@ -29,7 +29,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hardlog::{EntryId, Index, Log, RecoveryReport};
+use hardlog::{EntryId, Index, Log, LogReader, RecoveryReport};
 
 use crate::{
     call::{Call, OrderError, ProposeError},
@@ -97,6 +97,7 @@ pub struct Node {
 pub struct Handle {
     inbox: Arc<Inbox>,
     board: Arc<Board>,
+    log: LogReader,
     waiting: Arc<AtomicUsize>,
     waiting_max: usize,
     tracer: Tracer,
@@ -290,6 +291,13 @@ impl Handle {
         self.board.refusals()
     }
 
+    /// Logical bytes of the entries in its log: what they count for, not what files take. Adds them
+    /// up, so it takes the longer the longer the log is; never waits for the node.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log.live_bytes()
+    }
+
     /// Whether the node gets on with its work; never waits for it.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -392,7 +400,7 @@ impl Runner {
             let again = std::mem::take(&mut out.again);
             let soon = Instant::now() + AGAIN;
             let deadline = if again { next_tick.min(soon) } else { next_tick };
-            let input = self.inbox.take(deadline);
+            let input = self.inbox.take(deadline, self.driver.is_writing());
             if input.closed {
                 return Ok(());
             }
@@ -431,7 +439,7 @@ impl Runner {
             }
             self.driver.step(message);
         }
-        for (data, call) in input.proposals {
+        for (data, call) in self.inbox.proposals(self.driver.is_writing()) {
             self.driver.propose(&data, call);
         }
         for call in input.reads {
@@ -514,7 +522,6 @@ impl Runner {
             status.first = first;
             status.last = core.last_id().index;
             status.removed = core.is_removed();
-            status.log_bytes = log.live_bytes();
             status.snapshot = snapshot.map_or(0, |mark| mark.id.index);
         });
     }

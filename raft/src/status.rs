@@ -39,8 +39,6 @@ pub struct Status {
     pub first: Index,
     /// Last index of its log, written or not.
     pub last: Index,
-    /// Logical bytes of the entries in its log: what they count for, not what files take.
-    pub log_bytes: u64,
     /// How often its log was opened or rotated.
     pub incarnation: u64,
     /// Index of its newest marked snapshot, 0 without one.

@@ -59,6 +59,7 @@ pub(super) fn start<S: StateMachine>(
     let handle = Handle {
         inbox: Arc::clone(&inbox),
         board: Arc::clone(&board),
+        log: log.reader(),
         waiting: Arc::new(AtomicUsize::new(0)),
         waiting_max: config.raft.pending_max,
         tracer: config.tracer.clone(),
@@ -160,7 +161,6 @@ fn first_status(config: &NodeConfig, log: &Log, applied: Index) -> Status {
         applied,
         first: log.first_log_index(),
         last: log.next_log_index().saturating_sub(1),
-        log_bytes: log.live_bytes(),
         incarnation: log.incarnation(),
         snapshot: applied,
         removed: false,

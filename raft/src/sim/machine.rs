@@ -251,7 +251,7 @@ impl Machine {
         }
         let mut out = Output::default();
         let mut result = Ok(());
-        for report in self.inbox.take(Instant::now()).reports {
+        for report in self.inbox.take(Instant::now(), false).reports {
             result = result.and_then(|()| self.driver.report(report, &mut out));
         }
         let result = result.and_then(|()| self.driver.pump(&mut out));
@@ -346,7 +346,6 @@ fn status(id: NodeId, applied: Index) -> Status {
         applied,
         first: 1,
         last: 0,
-        log_bytes: 0,
         incarnation: 0,
         snapshot: 0,
         removed: false,

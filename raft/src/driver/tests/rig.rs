@@ -364,7 +364,7 @@ impl Machine {
         let mut sent = Vec::new();
         while self.failed.is_none() {
             let mut out = Output::default();
-            for report in self.inbox.take(Instant::now()).reports {
+            for report in self.inbox.take(Instant::now(), false).reports {
                 if let Err(error) = self.driver.report(report, &mut out) {
                     self.failed = Some(error);
                 }
@@ -411,7 +411,6 @@ fn status(id: NodeId, applied: Index) -> Status {
         applied,
         first: 1,
         last: 0,
-        log_bytes: 0,
         incarnation: 0,
         snapshot: 0,
         removed: false,

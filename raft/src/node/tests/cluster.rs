@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     Command, Config, Error, FrozenSnapshot, Handle, Node, NodeConfig, NodeId, ProposeError,
-    RoleName, StateMachine, Status, trace::Tracer,
+    RoleName, StateMachine, Status, applier::ROUND_COMMANDS, trace::Tracer,
 };
 
 /// Bytes of a segment.
@@ -31,6 +31,8 @@ pub(super) struct Journal(pub(super) Arc<Mutex<Vec<String>>>);
 
 impl StateMachine for Journal {
     fn apply(&mut self, commands: &[Command]) -> Vec<Bytes> {
+        // The replies to all of them are in memory together.
+        assert!(commands.len() <= ROUND_COMMANDS, "{} commands at once", commands.len());
         let mut journal = self.0.lock().unwrap();
         let apply = |command: &Command| {
             let text = String::from_utf8(command.data.to_vec()).unwrap();

@@ -217,7 +217,7 @@ fn obey(handle: &Handle, order: &str) -> Option<String> {
             let status = handle.status();
             let leads = u8::from(status.role == RoleName::Leader);
             let error = status.error.unwrap_or_default().replace('\n', " ");
-            let numbers = (status.snapshot, status.log_bytes);
+            let numbers = (status.snapshot, handle.log_bytes());
             format!("{} {leads} {} {} {error}", status.term, numbers.0, numbers.1)
         }
         "submit" => submit(handle, unhex(rest)?),
