@@ -2,7 +2,7 @@
 
 use hardlog_kv::{client::Connection, resp::Reply};
 
-use crate::harness::{TestCluster, has, redis_cli, said, write_surely};
+use crate::harness::{TestCluster, has, info, redis_cli, said, until, write_surely};
 
 #[test]
 fn redis_cli_speaks_to_the_leader() {
@@ -63,6 +63,58 @@ fn redis_cli_speaks_to_the_leader() {
     assert_eq!(said(&redis_cli(leader, &[], script)), "OK\n42\n42");
     let script = "MULTI\nINCR n\nGET n\nEXEC\n";
     assert_eq!(said(&redis_cli(leader, &[], script)), "OK\nQUEUED\nQUEUED\n43\n43");
+}
+
+#[test]
+fn redis_cli_asks_about_the_cluster_and_gives_orders() {
+    if !has("redis-cli") {
+        return;
+    }
+    let cluster = TestCluster::start();
+    let (old, places) = (cluster.leader(), cluster.nodes.members());
+    let leader = cluster.address(old);
+    let follower = cluster.address(1 + old % 3);
+    let ask = |address, words: &[&str]| said(&redis_cli(address, words, ""));
+    assert_eq!(ask(leader, &["SET", "foo", "1"]), "OK");
+    cluster.settle();
+    // What cluster-aware clients read: one shard of all slots, the leader first.
+    for address in [leader, follower] {
+        let slots = ask(address, &["CLUSTER", "SLOTS"]);
+        let first = format!("0\n16383\n{}\n{}\n", leader.ip(), leader.port());
+        assert!(slots.starts_with(&first), "{slots}");
+        for view in ["SLOTS", "SHARDS", "NODES"] {
+            let text = ask(address, &["CLUSTER", view]);
+            let named = |port: u16| text.contains(&port.to_string());
+            let all = places.iter().all(|(_, member)| named(member.client().port()));
+            assert!(all, "{view}: {text}");
+        }
+        let nodes = ask(address, &["CLUSTER", "NODES"]);
+        let line = |port: u16| nodes.lines().find(|line| line.contains(&format!(":{port}@")));
+        assert!(line(leader.port()).is_some_and(|line| line.contains("master")), "{nodes}");
+        assert!(line(follower.port()).is_some_and(|line| line.contains("slave")), "{nodes}");
+        let info = ask(address, &["CLUSTER", "INFO"]);
+        for line in ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"] {
+            assert!(info.contains(line), "{line}: {info}");
+        }
+        assert_eq!(ask(address, &["RAFT", "LEADER"]), format!("{old}\n{leader}"));
+        assert!(ask(address, &["RAFT", "INFO"]).contains(&format!("leader:{old}")));
+        let peers = ask(address, &["RAFT", "PEERS"]);
+        assert_eq!(peers.matches("follower").count(), 2, "{peers}");
+    }
+    // A follower answers after READONLY only, and what it has.
+    assert_eq!(ask(follower, &["GET", "foo"]), format!("MOVED 12182 {leader}"));
+    assert_eq!(said(&redis_cli(follower, &[], "READONLY\nGET foo\n")), "OK\n1");
+    // WATCH in one connection, a change by another one in between.
+    let script = "WATCH foo\nMULTI\nINCR foo\nEXEC\nGET foo\n";
+    assert_eq!(said(&redis_cli(leader, &[], script)), "OK\nOK\nQUEUED\n2\n2");
+    assert_eq!(ask(leader, &["RAFT", "SNAPSHOT"]), "OK");
+    until("a snapshot", || (info(leader, "snapshot")? != "0").then_some(()));
+    let new = 1 + old % 3;
+    assert_eq!(ask(leader, &["RAFT", "TRANSFER", &new.to_string()]), new.to_string());
+    until("the new leader", || (cluster.leader() == new).then_some(()));
+    assert_eq!(ask(follower, &["SET", "foo", "3"]), "OK");
+    let moved = ask(leader, &["RAFT", "REMOVE", "9"]);
+    assert_eq!(moved, format!("MOVED 0 {follower}"));
 }
 
 #[test]

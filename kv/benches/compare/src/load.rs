@@ -106,7 +106,9 @@ pub(crate) async fn run(
             let mut state = n as u64 + 1;
             while begun.elapsed() < length {
                 // A linear congruential step is as random as keys need to be.
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let key = format!("key:{:012}", (state >> 33) % KEYS);
                 let sent = Instant::now();
                 client.put(&key, &value).await?;

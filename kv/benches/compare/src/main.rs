@@ -46,8 +46,14 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// Numbers of clients
-    #[arg(long, value_delimiter = ',', default_value = "1,4,16,50,128,256")]
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,50,64,128,256")]
     clients: Vec<usize>,
+    /// Which systems
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "hardlog-kv,etcd")]
+    systems: Vec<System>,
+    /// So many writes by redis-benchmark as well: -t set -c 50 -d 256, without and with -P 16
+    #[arg(long, default_value_t = 0)]
+    redis_benchmark: u64,
     /// Bytes of a value
     #[arg(long, default_value_t = 256)]
     size: usize,
@@ -63,27 +69,36 @@ struct Row {
     leader_cpu: f64,
     follower_cpu: f64,
     own_cpu: f64,
+    other_cpu: f64,
+    network: f64,
 }
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     std::fs::create_dir_all(&arguments.dir)?;
-    println!("raw disk: {:.0} syncs/s of 512 bytes, one after the other", raw_syncs(&arguments)?);
     let mut rows = Vec::new();
     for round in 1..=arguments.rounds {
         // Who begins changes, so that neither always meets the quieter machine.
-        let mut order = [System::Hardlog, System::Etcd];
+        let mut order = arguments.systems.clone();
         if round % 2 == 0 {
             order.reverse();
         }
         for system in order {
-            println!("round {round}, {}; load average {}", system.name(), load_average());
+            println!(
+                "round {round}, {}; load average {}; raw disk {:.0} syncs/s, one after the other",
+                system.name(),
+                load_average(),
+                raw_syncs(&arguments)?
+            );
             let cluster = Cluster::start(system, &arguments)?;
             for clients in &arguments.clients {
                 let row = measure(&runtime, &cluster, &arguments, *clients)?;
                 println!("{}", line(&row));
                 rows.push(row);
+            }
+            if system == System::Hardlog && arguments.redis_benchmark > 0 {
+                redis_benchmark(cluster.leader(), &arguments)?;
             }
         }
     }
@@ -100,7 +115,13 @@ fn measure(
 ) -> Result<Row, Failure> {
     let load = |seconds| {
         let length = Duration::from_secs(seconds);
-        runtime.block_on(load::run(cluster.system(), cluster.leader(), clients, arguments.size, length))
+        runtime.block_on(load::run(
+            cluster.system(),
+            cluster.leader(),
+            clients,
+            arguments.size,
+            length,
+        ))
     };
     // So that connections and buffers are there.
     load(1)?;
@@ -117,16 +138,19 @@ fn measure(
         leader_cpu: (after.leader_cpu - before.leader_cpu) / seconds,
         follower_cpu: (after.follower_cpu - before.follower_cpu) / seconds,
         own_cpu: (after.own_cpu - before.own_cpu) / seconds,
+        other_cpu: (after.all_cpu - before.all_cpu - (after.ours() - before.ours())) / seconds,
+        network: (after.network - before.network) / seconds,
         outcome,
     })
 }
 
 const HEAD: &str = "| system | clients | writes/s | p50 ms | p99 ms | leader's syncs/s | ms/sync \
-                    | CPU leader | CPU followers | CPU load |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
+                    | in sync | CPU leader | CPU followers | CPU load | CPU others | MB/s lo | limit |\n\
+                    |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|";
 
 fn line(row: &Row) -> String {
     format!(
-        "| {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} |",
+        "| {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.2} | {:.0} % | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {} |",
         row.system.name(),
         row.clients,
         row.outcome.rate,
@@ -134,10 +158,46 @@ fn line(row: &Row) -> String {
         row.outcome.p99 * 1e3,
         row.syncs,
         row.sync_seconds * 1e3,
+        row.syncs * row.sync_seconds * 1e2,
         row.leader_cpu,
         row.follower_cpu,
-        row.own_cpu
+        row.own_cpu,
+        row.other_cpu,
+        row.network / 1e6,
+        limit(row)
     )
+}
+
+/// What holds the rate down: the processor where little of it is idle; else the disk where the
+/// leader is in a sync for most of the time; else that each write waits for those before it to come
+/// round: over loopback, through threads, and through a sync here and on a follower.
+fn limit(row: &Row) -> &'static str {
+    let cores = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+    let busy = row.leader_cpu + row.follower_cpu + row.own_cpu + row.other_cpu;
+    if busy > 0.85 * cores {
+        "processor"
+    } else if row.syncs * row.sync_seconds > 0.6 {
+        "disk"
+    } else {
+        "the way round"
+    }
+}
+
+/// The same load by a program that everybody knows.
+fn redis_benchmark(leader: std::net::SocketAddr, arguments: &Arguments) -> Result<(), Failure> {
+    for pipeline in ["1", "16"] {
+        let output = std::process::Command::new("redis-benchmark")
+            .args(["-h", "127.0.0.1", "-p", &leader.port().to_string()])
+            .args(["-t", "set", "-c", "50", "-r", "100000", "--csv", "-P", pipeline])
+            .args(["-d", &arguments.size.to_string(), "-n", &arguments.redis_benchmark.to_string()])
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().last().unwrap_or_default();
+        println!(
+            "redis-benchmark -c 50 -P {pipeline} (rps, avg, min, p50, p95, p99, max ms): {line}"
+        );
+    }
+    Ok(())
 }
 
 /// For each number of clients and each system the round with the median rate, and the ratio.
@@ -154,7 +214,7 @@ fn summary(arguments: &Arguments, rows: &[Row]) {
             rates.push(median.outcome.rate);
         }
         if let [ours, theirs] = rates[..] {
-            println!("| ratio | {clients} | {:.1} | | | | | | | |", ours / theirs);
+            println!("| ratio | {clients} | {:.1} | | | | | | | | | | | |", ours / theirs);
         }
     }
 }

@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use crate::{Arguments, Failure};
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum System {
+    #[value(name = "hardlog-kv")]
     Hardlog,
     Etcd,
 }
@@ -40,6 +41,17 @@ pub(crate) struct Counters {
     pub(crate) leader_cpu: f64,
     pub(crate) follower_cpu: f64,
     pub(crate) own_cpu: f64,
+    /// Of everything on this machine.
+    pub(crate) all_cpu: f64,
+    /// Bytes sent over loopback.
+    pub(crate) network: f64,
+}
+
+impl Counters {
+    /// Processor time of everything that is measured.
+    pub(crate) fn ours(&self) -> f64 {
+        self.leader_cpu + self.follower_cpu + self.own_cpu
+    }
 }
 
 pub(crate) struct Cluster {
@@ -124,6 +136,8 @@ impl Cluster {
             leader_cpu: cpu(leader)?,
             follower_cpu: followers.map(|(_, node)| cpu(node)).sum::<Result<f64, _>>()?,
             own_cpu: cpu_seconds("self")?,
+            all_cpu: all_cpu_seconds()?,
+            network: loopback_bytes()?,
         })
     }
 
@@ -183,4 +197,20 @@ fn cpu_seconds(process: &str) -> Result<f64, Failure> {
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let ticks = |n: usize| fields.get(n).and_then(|text| text.parse::<f64>().ok());
     Ok((ticks(11).ok_or("no user time")? + ticks(12).ok_or("no system time")?) / 100.0)
+}
+
+/// Processor time that was not idle, of all processors; what interrupts took is counted here alone.
+fn all_cpu_seconds() -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().ok_or("no processor times")?;
+    let ticks: Result<Vec<f64>, _> = line.split_whitespace().skip(1).map(str::parse).collect();
+    let ticks = ticks?;
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    let busy = [0, 1, 2, 5, 6, 7].iter().filter_map(|n| ticks.get(*n)).sum::<f64>();
+    Ok(busy / 100.0)
+}
+
+fn loopback_bytes() -> Result<f64, Failure> {
+    let text = std::fs::read_to_string("/sys/class/net/lo/statistics/tx_bytes")?;
+    Ok(text.trim().parse()?)
 }
