@@ -60,7 +60,7 @@ impl Driver {
             batch: self.unsynced.count + 1,
         });
         let reset = save.and_then(|save| save.reset).map(|id| id.index + 1);
-        let trim = self.taken.map(|mark| self.trim_to(mark.id.index));
+        let trim = self.due_mark().map(|mark| self.trim_to(mark.id.index));
         let first = self.log.first_log_index();
         let begins = reset.or(trim.filter(|to| *to > first));
         told.extend(begins.map(|first| What::TrimPrefix { first }));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use hardlog::{Batch, Error as LogError, Index, Ticket};
+use hardlog::{Batch, Error as LogError, Index, SnapshotMark, Ticket};
 
 use super::{Driver, Output};
 use crate::{
@@ -71,7 +71,7 @@ impl Driver {
                 // Older than what is installed, so never to be marked.
                 self.taken = None;
             }
-        } else if self.taken.is_some() && self.core.hard_state() != self.log.hard_state() {
+        } else if self.due_mark().is_some() && self.core.hard_state() != self.log.hard_state() {
             // The mark never runs ahead of the commit index.
             batch.hard_state(self.core.hard_state());
         }
@@ -84,7 +84,7 @@ impl Driver {
                 boot::put_caught_up(&mut batch);
             }
         }
-        if let Some(mark) = self.taken {
+        if let Some(mark) = self.due_mark() {
             batch.snapshot_mark(mark);
             let to = self.trim_to(mark.id.index);
             if to > self.log.first_log_index() {
@@ -106,6 +106,12 @@ impl Driver {
         matches!(self.core.term_at(self.apply_to), Slot::Present(term) if term > opened_in)
     }
 
+    /// The snapshot of this node's own that may be marked now: never one ahead of the commit index,
+    /// which goes back where a full disk took what was committed.
+    pub(super) fn due_mark(&self) -> Option<SnapshotMark> {
+        self.taken.filter(|mark| mark.id.index <= self.core.commit())
+    }
+
     /// First index to keep once a snapshot up to `index` is marked: some entries stay for followers
     /// that are a little behind, and those after a snapshot that is on its way.
     pub(super) fn trim_to(&self, index: Index) -> Index {
@@ -116,7 +122,7 @@ impl Driver {
         // The commit index and a snapshot's mark promise nothing to anybody.
         // DURABILITY: a batch of those alone is not synced; it goes with the next sync, and the
         // engine removes no file before the mark that allows it is durable.
-        self.taken = None;
+        self.taken = self.taken.filter(|mark| mark.id.index > self.core.commit());
         if self.abstains && !boot::abstains(&self.log) {
             tracing::info!("the node has caught up and votes again");
             self.abstains = false;
