@@ -126,9 +126,12 @@ fn a_cluster_that_lives_says_something_by_every_name_and_by_no_other() {
         let said = |name: &String| seen.values.get(name).is_some_and(|value| *value > 0.0);
         expected.iter().all(|name| quiet.contains(name) || said(name))
     });
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.labels.keys().cloned().collect::<BTreeSet<_>>(), expected);
+    // A copy: other tests of this process go on saying something, whatever becomes of this one.
+    let labels = seen.lock().unwrap().labels.clone();
+    // The engine's, where a build of the whole workspace turned them on, are the engine's to test.
+    let ours = labels.keys().filter(|name| !name.starts_with("raft_wal_")).cloned();
+    assert_eq!(ours.collect::<BTreeSet<_>>(), expected);
     for (name, _, label, _) in NAMES {
-        assert_eq!(seen.labels[name], BTreeSet::from([label.to_owned()]), "{name}");
+        assert_eq!(labels[name], BTreeSet::from([label.to_owned()]), "{name}");
     }
 }
