@@ -71,7 +71,7 @@ impl<L: LogView> Core<L> {
     fn ask_for_votes(&mut self, transfer: bool) {
         self.restart_election_timer();
         self.leader = None;
-        self.term += 1;
+        self.term = self.term.max(self.ignored_term) + 1;
         self.vote = Some(self.id);
         let own_vote = self.due_number();
         self.role = Role::Candidate(Candidate { answers: BTreeMap::new(), own_vote });

@@ -114,6 +114,9 @@ pub struct Core<L> {
     abstains: bool,
     /// Ticks for which this node leaves elections to others.
     pause_ticks: u32,
+    /// Largest term of a candidate that was ignored since it is no voter here and behind. Others may
+    /// have followed it there: the next election of this node begins beyond it.
+    ignored_term: Term,
     rng: Rng,
     saves: Saves,
     violation: Option<Violation>,
@@ -178,6 +181,7 @@ impl<L: LogView> Core<L> {
             election_elapsed: 0,
             election_timeout: 0,
             pause_ticks: 0,
+            ignored_term: 0,
             abstains: false,
             rng: Rng::new(identity.seed),
             saves: Saves::new(saved, log.last_index()),
@@ -230,6 +234,9 @@ impl<L: LogView> Core<L> {
         }
         if self.is_disturbed_by(from, &message.body) {
             self.note_ignored_vote(&message, "no voter here, and its log is behind");
+            if matches!(message.body, Body::Vote { .. }) {
+                self.ignored_term = self.ignored_term.max(term);
+            }
             return;
         }
         if term > self.term {

@@ -158,7 +158,12 @@ impl Plan {
             sessions: chance(rng, 500).then(|| limits(rng)),
             core_only: chance(rng, 300),
         };
-        let plan = match rng.below(100) {
+        let course = match (rng.below(100), bug) {
+            // It shows in one course of events alone, and there seldom: all its seeds go there.
+            (_, Some(Bug::Core(Mutation::ChangeBeforeOwnCommit))) => 10,
+            (drawn, _) => drawn,
+        };
+        let plan = match course {
             0..10 => plan.figure_8(rng),
             10..20 => plan.two_changes(rng),
             20..35 => plan.much_churn(),

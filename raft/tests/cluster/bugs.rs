@@ -40,7 +40,7 @@ fn a_commit_of_an_older_term_by_counting_is_found() {
 
 #[test]
 fn a_change_before_an_entry_of_the_own_term_is_committed_is_found() {
-    is_found("change-before-own-commit", 3000);
+    is_found("change-before-own-commit", 10_000);
 }
 
 #[test]

@@ -267,6 +267,25 @@ fn dissertation_4_2_3_a_removed_server_does_not_disturb_under_either_profile() {
 }
 
 #[test]
+fn an_election_begins_beyond_the_terms_of_a_removed_server() {
+    // Others who lag behind may have followed it there, and given it their votes: a candidate that
+    // goes up one term at a time would meet them too late again and again.
+    let mut net = led(4, Config::classic());
+    net.isolate(4);
+    change(&mut net, &Change::Remove { id: 4 }).unwrap();
+    net.tick(5);
+    net.heal();
+    net.tick(500);
+    let (leader, term) = net.leaders()[0];
+    let its_term = net.core(4).term();
+    assert!(its_term > term + 5, "it was never told and campaigns for ever");
+    net.isolate(leader);
+    net.tick(100);
+    let newest = net.leaders().into_iter().map(|(_, term)| term).max();
+    assert!(newest > Some(its_term), "{newest:?} after {its_term}");
+}
+
+#[test]
 fn a_removed_server_is_told_so_and_does_not_even_ask_for_votes_any_more() {
     for config in [Config::classic(), Config::production()] {
         let mut net = led(4, config);
