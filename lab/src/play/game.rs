@@ -450,11 +450,15 @@ impl Cluster {
     }
 
     fn remove(&mut self, node: usize) -> Result<String, String> {
-        let leader = self.served_by(None)?;
-        self.lab.remove(leader, node);
+        self.served_by(None)?;
+        // Refused while another change is under way, as after an `add`: asked until it is taken.
         let gone = |cluster: &mut Self| {
             let leader = cluster.lab.leader()?;
-            (!cluster.lab.voters(leader).contains(&node)).then_some(())
+            let votes = cluster.lab.voters(leader).contains(&node);
+            if votes {
+                cluster.lab.remove(leader, node);
+            }
+            (!votes).then_some(())
         };
         match self.until(self.patience, gone)? {
             Some(()) => Ok(format!("node {} votes no more\n", node + 1)),
