@@ -103,7 +103,11 @@ impl<L: LogView> Core<L> {
         }
         for id in membership.members().keys().filter(|id| **id != self.id) {
             let peer = leader.peers.entry(*id).or_insert_with(|| Peer::new(next));
-            peer.leaving = None;
+            // It was on its way out and comes back: one that leaves is sent no snapshot, so what was
+            // found out about it is found out again.
+            if peer.leaving.is_some() {
+                *peer = Peer::new(next);
+            }
         }
     }
 
