@@ -36,7 +36,8 @@ pub(super) fn tear(dir: &Path) -> io::Result<Torn> {
         .map_err(io::Error::other)?;
     let active = report.segments.iter().find(|segment| segment.role == Role::Active);
     let active = active.ok_or_else(|| io::Error::other("no active segment"))?;
-    let torn = Torn { file: dir.join(&active.file), offset: active.end, len: TORN_LEN };
+    // The report names files as they are reached from here, the directory before them.
+    let torn = Torn { file: active.file.clone(), offset: active.end, len: TORN_LEN };
     let mut file = OpenOptions::new().read(true).write(true).open(&torn.file)?;
     // What stood there last, shifted: bytes of a batch, and yet no batch, since its checksums are
     // bound to its place.

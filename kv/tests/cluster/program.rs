@@ -146,7 +146,10 @@ fn the_client_s_exit_code_tells_a_refusal_and_an_absence() {
 
 #[test]
 fn the_demonstration_ends_well() {
-    let output = Command::new(PROGRAM).arg("demo").output().unwrap();
+    // A directory that is named from where the program stands, as a person would.
+    let here = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(PROGRAM);
+    let output = demo.args(["demo", "--dir", "shown"]).current_dir(&here).output().unwrap();
     let said = text(&output);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     for step in [
