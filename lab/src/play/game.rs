@@ -256,7 +256,7 @@ impl Game {
                 let cluster = self.cluster()?;
                 let sight = cluster.lab.sight(node).ok_or("no such node")?;
                 let found = match what.as_str() {
-                    "role" => show::part(sight.part).to_owned(),
+                    "role" => sight.part.name().to_owned(),
                     "term" => sight.term.to_string(),
                     "commit" => sight.commit.to_string(),
                     "applied" => sight.applied.to_string(),

@@ -9,18 +9,6 @@ use hardlog_raft::{sim::lab::hands::Sight, trace::Part};
 /// Characters of what a recovery said, in a table.
 const DETAIL_MAX: usize = 48;
 
-/// A name for a part that everybody knows.
-pub(super) fn part(part: Part) -> &'static str {
-    match part {
-        Part::Follower => "follower",
-        Part::PreCandidate => "pre-candidate",
-        Part::Candidate => "candidate",
-        Part::Leader => "leader",
-        Part::Learner => "learner",
-        Part::Down => "down",
-    }
-}
-
 /// First and last index.
 fn window(sight: &Sight) -> String {
     match sight.window {
@@ -56,7 +44,7 @@ pub(super) fn table(micros: u64, sights: &[Sight], all: bool) -> String {
             write!(
                 text,
                 "{name:>10}  {:<13} {:>4}  {:<9} {:>6} {:>7}  {:>8}",
-                part(sight.part),
+                sight.part.name(),
                 sight.term,
                 window(sight),
                 sight.commit,

@@ -4,7 +4,7 @@
 //! every kind has a line of its own here, and a new one that forgets its line does not compile.
 //! A field that has no value is left out, as in the file.
 
-use super::{Event, Part, Sent, What};
+use super::{Event, Sent, What};
 
 /// Target of the events.
 macro_rules! say {
@@ -25,7 +25,7 @@ pub(super) fn emit(event: &Event) {
                 event,
                 "role",
                 term = term,
-                role = part(*role),
+                role = role.name(),
                 leader = leader,
                 why = why.as_deref()
             );
@@ -138,18 +138,6 @@ fn emit_sent(event: &Event, sent: &Sent) {
         offset = sent.offset,
         bytes = sent.bytes
     );
-}
-
-/// As it stands in the file.
-fn part(part: Part) -> &'static str {
-    match part {
-        Part::Follower => "follower",
-        Part::PreCandidate => "pre-candidate",
-        Part::Candidate => "candidate",
-        Part::Leader => "leader",
-        Part::Learner => "learner",
-        Part::Down => "down",
-    }
 }
 
 fn list<T: std::fmt::Debug>(values: &[T]) -> Option<tracing::field::DebugValue<&[T]>> {

@@ -108,6 +108,21 @@ pub enum Part {
 }
 
 impl Part {
+    /// As it stands in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+            Self::Learner => "learner",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl Part {
     /// What a core plays, given whether it votes.
     #[must_use]
     pub fn of(role: RoleName, votes: bool) -> Self {

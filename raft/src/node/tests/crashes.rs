@@ -105,8 +105,8 @@ fn the_classic_profile_loses_nothing_either() {
     assert_eq!(cluster.commands(leader), ["a", "b"]);
 }
 
-#[test]
-fn a_wiped_node_is_not_let_in() {
+/// A cluster, its leader, and a follower that was known, lost its directory and started again.
+fn with_a_wiped_node() -> (Cluster, NodeId, NodeId) {
     let mut cluster = Cluster::start(3);
     cluster.write("x");
     let leader = cluster.leader();
@@ -116,6 +116,12 @@ fn a_wiped_node_is_not_let_in() {
     cluster.kill(victim);
     std::fs::remove_dir_all(dir).unwrap();
     cluster.revive(victim);
+    (cluster, leader, victim)
+}
+
+#[test]
+fn a_wiped_node_is_not_let_in() {
+    let (cluster, leader, victim) = with_a_wiped_node();
     for i in 0..10 {
         cluster.write(&format!("{i}"));
     }
@@ -125,15 +131,7 @@ fn a_wiped_node_is_not_let_in() {
 
 #[test]
 fn a_wiped_node_that_is_told_so_stops_and_does_not_start_again() {
-    let mut cluster = Cluster::start(3);
-    cluster.write("x");
-    let leader = cluster.leader();
-    let victim: NodeId = if leader == 3 { 2 } else { 3 };
-    let dir = cluster.dir(victim);
-    until("the victim is known", || cluster.status(victim).applied >= 2);
-    cluster.kill(victim);
-    std::fs::remove_dir_all(dir).unwrap();
-    cluster.revive(victim);
+    let (mut cluster, _, victim) = with_a_wiped_node();
     until("it is told", || cluster.status(victim).error.is_some());
     let error = cluster.status(victim).error.unwrap();
     assert!(error.contains("join under a new id"), "{error}");
