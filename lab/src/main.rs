@@ -1,10 +1,8 @@
 //! `raft-lab`: see a cluster run, crash and come back.
 //!
 //! ```text
-//!   args ─▶ one file per command ─▶ format (a line ─▶ a row) ─▶ lines (bytes ─▶ a line)
-//!              │
-//!              ├─▶ layout, paint, pager: a terminal
-//!              └─▶ page: a browser
+//!   args ─▶ one file per command ─▶ raft-lab-timeline (bytes ─▶ a line ─▶ a row; rows ─▶ a page)
+//!              └─▶ layout, paint, pager: a terminal
 //! ```
 //!
 //! It reads `hardlog.trace/1` and the logs of three teaching projects, tells them apart by their
@@ -15,23 +13,20 @@
 //! cannot be read; 130, stopped by Ctrl-C.
 
 mod args;
-mod clock;
 mod columns;
 mod export;
-mod format;
 mod layout;
-mod lines;
-mod page;
 mod pager;
 mod paint;
 mod play;
-mod row;
 mod soak;
 mod timeline;
 
 use std::{io, process::ExitCode};
 
 use clap::Parser;
+// Under the names that they have there.
+use raft_lab_timeline::{clock, format, lines, row};
 
 use crate::args::{Arguments, Command};
 
@@ -71,6 +66,15 @@ impl From<io::Error> for Failure {
 impl From<format::Refused> for Failure {
     fn from(refused: format::Refused) -> Self {
         Self::Wrong(refused.0)
+    }
+}
+
+impl From<raft_lab_timeline::Error> for Failure {
+    fn from(error: raft_lab_timeline::Error) -> Self {
+        match error {
+            raft_lab_timeline::Error::Io(error) => error.into(),
+            raft_lab_timeline::Error::Refused(refused) => refused.into(),
+        }
     }
 }
 

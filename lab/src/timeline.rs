@@ -1,31 +1,19 @@
 //! `raft-lab timeline`: a trace as a page for a browser.
 //!
-//! Rows go from the file to the page one by one; what is known only at the end (the nodes) is
-//! written behind them. The page holds everything, so how much it gets has a limit.
+//! Above: the command line, `play`. Below: `raft-lab-timeline`, which writes pages.
 
 use std::{
-    ffi::OsStr,
     fs::File,
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
+use raft_lab_timeline::{Ask, EVENTS_MAX};
 
-use crate::{
-    Failure,
-    clock::Moment,
-    format::{Format, Reading},
-    lines::Lines,
-    page::Page,
-    row::Row,
-};
-
-/// Events on a page unless more are asked for.
-const EVENTS_MAX: u64 = 400_000;
+use crate::{Failure, clock::Moment, lines::Lines};
 
 /// What is shown, and where the page goes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     /// A trace, a log in the format of the 6.824 helpers, or the output of `go test -v`; `-` reads
     /// standard input.
@@ -64,70 +52,20 @@ fn named(path: &Path, error: io::Error) -> Failure {
 }
 
 /// Writes the page of these lines.
-pub(crate) fn write(args: &Args, mut lines: Lines) -> Result<(), Failure> {
+pub(crate) fn write(args: &Args, lines: Lines) -> Result<(), Failure> {
     let output = args.output.clone().unwrap_or_else(|| beside(&args.file));
     let to: Box<dyn Write> = if output.as_os_str() == "-" {
         Box::new(io::stdout().lock())
     } else {
         Box::new(File::create(&output).map_err(|error| named(&output, error))?)
     };
-    let name = args.file.file_name().unwrap_or(OsStr::new("trace")).to_string_lossy().into_owned();
-    let title = args.title.clone().unwrap_or_else(|| name.clone());
-    let mut page = Page::begin(BufWriter::new(to), &format!("{title} · raft-lab"))?;
-    let mut reading = Reading::default();
-    let left_out = rows(args, &mut lines, &mut reading, &mut page)?;
-    let words = reading.header().words();
-    let said = if words.is_empty() { name } else { format!("{words} · {name}") };
-    let trace = reading.format().is_none_or(|format| format == Format::Trace);
-    let format = match reading.format() {
-        Some(Format::Students) => "6.824",
-        Some(Format::GoTest) => "go test",
-        Some(Format::Trace) | None => "hardlog.trace/1",
-    };
-    page.end(&json!({
-        "title": args.title.clone().unwrap_or(said),
-        "trace": trace,
-        "format": format,
-        "nodes": reading.nodes(),
-    }))?;
+    let Args { title, from, to: until, max, .. } = args.clone();
+    let ask = Ask { title, from, to: until, max, ..Ask::of(&args.file) };
+    let left_out = raft_lab_timeline::write(lines, &ask, to)?;
     if left_out > 0 {
         eprintln!("raft-lab: {left_out} events are not on the page: see --from, --to and --max");
     }
     Ok(())
-}
-
-/// Hands the rows on; how many were too many.
-fn rows(
-    args: &Args,
-    lines: &mut Lines,
-    reading: &mut Reading,
-    page: &mut Page<BufWriter<Box<dyn Write>>>,
-) -> Result<u64, Failure> {
-    let (mut shown, mut left_out, mut begun) = (0, 0, args.from.is_none());
-    while let Some(line) = lines.next(|| Ok(()))? {
-        let Some(row) = reading.row(&line)? else { continue };
-        let reached = |moment: &Option<Moment>| {
-            moment.as_ref().and_then(|moment| moment.reached(row.micros, &row.clock))
-        };
-        begun = begun || reached(&args.from) == Some(true);
-        if !begun {
-            continue;
-        }
-        if reached(&args.to) == Some(true) {
-            break;
-        }
-        if shown < args.max {
-            shown += 1;
-            page.row(&row)?;
-        } else {
-            left_out += 1;
-        }
-    }
-    if left_out > 0 {
-        let words = format!("{left_out} more events are not on this page");
-        page.row(&Row::broken(0, &words))?;
-    }
-    Ok(left_out)
 }
 
 /// `FILE.html`.

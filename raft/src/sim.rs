@@ -26,6 +26,7 @@ pub mod network;
 mod operator;
 pub mod plan;
 pub mod play;
+pub mod remains;
 mod rolls;
 mod shadow;
 pub mod stage;

@@ -1,14 +1,15 @@
 //! What a failed run leaves: its output, whatever it put into its directory (the suites and the
-//! simulator put the trace and each node's files there), and a page of the trace.
+//! simulator put the trace, its timeline and each node's files there), and a page of the trace where
+//! it left a trace alone.
 //!
-//! Above: `pool`. Below: `timeline`.
+//! Above: `pool`. Below: the writer of pages.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::timeline;
+use raft_lab_timeline::{BESIDE, beside};
 
 /// Directories below the one of a run in which a trace is looked for.
 const DEPTH: u32 = 3;
@@ -42,7 +43,8 @@ impl Desk {
         Ok(())
     }
 
-    /// The run failed: everything goes to a directory of its own. A page is made of its trace.
+    /// The run failed: everything goes to a directory of its own. A page is made of its trace
+    /// unless it made one.
     pub(super) fn keep(&self, out: &Path, name: &str, replay: &str) -> io::Result<PathBuf> {
         let to = place(out, name);
         fs::create_dir_all(to.parent().unwrap_or(out))?;
@@ -54,12 +56,11 @@ impl Desk {
         fs::create_dir_all(&self.dir)?;
         fs::rename(&self.output, to.join("output.txt"))?;
         fs::write(to.join("replay.txt"), format!("{replay}\n"))?;
-        if let Some(trace) = trace(&to, DEPTH) {
-            let page = trace.with_extension("html");
-            if timeline::run(&timeline::Args::of(trace, page.clone())).is_err() {
-                // It may be cut off in the middle of nothing: the trace itself is still there.
-                let _none = fs::remove_file(&page);
-            }
+        if let Some(trace) = trace(&to, DEPTH)
+            && !trace.with_file_name(BESIDE).exists()
+        {
+            // It may be cut off in the middle of nothing: the trace itself is still there.
+            let _none = beside(&trace);
         }
         Ok(to)
     }

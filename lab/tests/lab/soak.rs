@@ -88,7 +88,7 @@ fn a_seed_that_fails_is_told_with_its_replay_and_everything_it_left() {
     assert!(read("output.txt").starts_with("this is seed 3\n"));
     assert_eq!(read("replay.txt"), format!("{replay}\n"));
     assert_eq!(read("deep/node-1/segment"), "log\n");
-    assert!(read("deep/trace.html").contains("<html"), "the timeline stands beside the trace");
+    assert!(read("deep/timeline.html").contains("<html"), "the timeline stands beside the trace");
     assert_eq!(fs::read_dir(scene.path("soak/failures")).unwrap().count(), 1);
     let json = scene.json("r.json");
     assert_eq!(

@@ -1,7 +1,8 @@
 //! Campaigns of the cluster simulator: `sim --seeds A..B [--minutes M]`.
 //!
 //! Prints a line of progress while it runs. When a rule is broken it prints the seed, the rule and
-//! the command that replays it, and writes the trace and each node's directory.
+//! the command that replays it, and writes the trace, its timeline (a page for a browser) and each
+//! node's directory.
 
 // Forbidden to the pure core, and free elsewhere.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -20,6 +21,7 @@ use hardlog_raft::sim::{
     campaign::{Campaign, Sum, run_caught},
     plan::Bug,
     play::{Ask, Outcome, Wrong},
+    remains,
 };
 
 const USAGE: &str =
@@ -32,7 +34,7 @@ const USAGE: &str =
 --seed     run one seed
 --text     print its trace
 --trace    write its trace for tools to a file (see raft/TRACE.md)
---out      where trace and directories of a failed run go; sim-failure by default
+--out      where trace, timeline and directories of a failed run go; sim-failure by default
 --bug      put a bug into the core or the log; --bug list names them
 --wrong    do something wrong around it; --wrong list names that";
 
@@ -189,35 +191,17 @@ fn report(args: &Args, outcome: &Outcome) -> ExitCode {
     );
     let dir = args.out.join(format!("seed-{}", outcome.seed));
     match write_out(&dir, outcome) {
-        Ok(()) => {
-            println!("trace: {0}/trace.txt, {0}/trace.ndjson", dir.display());
-            println!(
-                "timeline: cargo run -p raft-lab -- timeline {0}/trace.ndjson -o {0}/trace.html",
-                dir.display()
-            );
-            for id in outcome.disks.keys() {
-                println!("node {id}: {}", dir.join(format!("node-{id}")).display());
-            }
-        }
-        Err(error) => println!("nothing written to {}: {error}", dir.display()),
+        Ok(said) => print!("{said}"),
+        Err(error) => println!("not all of it is in {}: {error}", dir.display()),
     }
     ExitCode::FAILURE
 }
 
-fn write_out(dir: &Path, outcome: &Outcome) -> std::io::Result<()> {
-    fs::create_dir_all(dir)?;
-    let mut trace = fs::File::create(dir.join("trace.txt"))?;
+fn write_out(dir: &Path, outcome: &Outcome) -> std::io::Result<String> {
+    let said = remains::write(dir, &outcome.events, &outcome.disks)?;
+    let mut text = fs::File::create(dir.join("trace.txt"))?;
     for line in &outcome.lines {
-        writeln!(trace, "{line}")?;
+        writeln!(text, "{line}")?;
     }
-    fs::write(dir.join("trace.ndjson"), &outcome.events)?;
-    for (id, files) in &outcome.disks {
-        let node = dir.join(format!("node-{id}"));
-        for (name, bytes) in files {
-            let path = node.join(name);
-            fs::create_dir_all(path.parent().unwrap_or(&node))?;
-            fs::write(path, bytes)?;
-        }
-    }
-    Ok(())
+    Ok(said)
 }

@@ -1,9 +1,12 @@
-//! Thousands of seeds. One that fails is replayed by the command that the test prints; then the
-//! trace and each node's directory are written out.
+//! Thousands of seeds. Of one that fails the trace, its timeline and each node's directory are
+//! written out, where the test says; the command that it prints replays it.
+
+use std::path::Path;
 
 use hardlog_raft::sim::{
-    campaign::Campaign,
+    campaign::{Campaign, run_caught},
     play::{Ask, run},
+    remains,
 };
 
 #[test]
@@ -13,9 +16,13 @@ fn three_thousand_clusters_keep_every_rule() {
     if let Some(failed) = sum.failed {
         let breach = failed.breach.map_or(String::new(), |breach| breach.to_string());
         let seed = failed.seed;
+        let again = run_caught(seed, &Ask { events: true, ..Ask::default() });
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("campaign/seed-{seed}"));
+        let left = remains::write(&dir, &again.events, &again.disks);
         panic!(
-            "seed {seed} broke {breach}\n\
-             cargo run -p hardlog-raft --release --bin sim -- --seed {seed}"
+            "seed {seed} broke {breach}\n{}replay: \
+             cargo run -p hardlog-raft --release --bin sim -- --seed {seed}",
+            left.unwrap_or_else(|error| format!("{}: {error}\n", dir.display()))
         );
     }
     // A campaign in which nothing happens proves nothing.

@@ -1,13 +1,13 @@
 //! Which seeds a test runs, and what is left of one that fails.
 //!
 //! A test runs its seeds one after the other. `HARDLOG_SUITES_SEEDS=A..B` asks for others, B not
-//! included. A seed that fails is run once more, which fails the same way, and leaves its trace and
-//! the files of each node in `HARDLOG_SUITES_OUT`, or where cargo keeps what tests leave.
+//! included. A seed that fails is run once more, which fails the same way, and leaves its trace,
+//! its timeline and the files of each node in `HARDLOG_SUITES_OUT`, or where cargo keeps what tests leave.
 //!
 //! Above: the suites. Below: the simulator.
 
 use std::{
-    env, fs, io,
+    env, fs,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
@@ -15,7 +15,10 @@ use std::{
 };
 
 use hardlog_raft::{
-    sim::lab::{Lab, Seed},
+    sim::{
+        lab::{Lab, Seed},
+        remains,
+    },
     trace::{Header, Tracer, What},
 };
 
@@ -93,32 +96,14 @@ fn tell_failure<T: Simulated>(header: &Header, make: &impl Fn(Seed) -> T, body: 
     let out = env::var_os(OUT).map(PathBuf::from);
     let out = out.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("suites"));
     let dir = out.join(format!("{}-{number}", test.replace("::", "-")));
-    match write_out(&dir, &recording.bytes(), cluster.lab()) {
-        Ok(()) => eprintln!(
-            "its trace: {0}/trace.ndjson, and each node's directory beside it\n\
-             its timeline: cargo run -p raft-lab -- timeline {0}/trace.ndjson -o {0}/trace.html",
-            dir.display()
-        ),
-        Err(error) => eprintln!("{}: {error}", dir.display()),
+    match remains::write(&dir, &recording.bytes(), &cluster.lab().disks()) {
+        Ok(said) => eprint!("{said}"),
+        Err(error) => eprintln!("not all of it is in {}: {error}", dir.display()),
     }
     let seeds = format!("{number}..{}", number + 1);
     eprintln!(
         "replay: {SEEDS}={seeds} cargo test -p hardlog-raft --test cluster -- --exact {test}"
     );
-}
-
-fn write_out(dir: &Path, trace: &[u8], lab: &Lab) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    fs::write(dir.join("trace.ndjson"), trace)?;
-    for (id, files) in lab.disks() {
-        let node = dir.join(format!("node-{id}"));
-        for (name, bytes) in files {
-            let path = node.join(name);
-            fs::create_dir_all(path.parent().unwrap_or(&node))?;
-            fs::write(path, bytes)?;
-        }
-    }
-    Ok(())
 }
 
 #[test]
@@ -153,6 +138,8 @@ fn a_seed_that_fails_leaves_its_trace_and_directories() {
     let dir = dir.join(name);
     let trace = fs::read_to_string(dir.join("trace.ndjson")).expect("the trace");
     assert!(trace.contains("\"seed\":2") && trace.contains("\"what\":\"fail\""), "{trace}");
+    let page = fs::read_to_string(dir.join("timeline.html")).expect("its timeline");
+    assert!(page.ends_with("</html>\n") && page.contains("a_seed_that_fails_leaves"), "{page}");
     for node in 1..=3 {
         let files = fs::read_dir(dir.join(format!("node-{node}"))).expect("its directory");
         assert!(files.count() >= 2, "files of node {node}");

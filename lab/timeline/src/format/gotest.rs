@@ -37,10 +37,13 @@ pub(super) struct State {
 
 /// How tests ended.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) passed: u64,
-    pub(crate) failed: u64,
-    pub(crate) skipped: u64,
+pub struct Tally {
+    /// With `--- PASS`.
+    pub passed: u64,
+    /// With `--- FAIL`.
+    pub failed: u64,
+    /// With `--- SKIP`.
+    pub skipped: u64,
 }
 
 /// Whether the line has the format.

@@ -18,34 +18,40 @@ mod trace;
 
 use std::collections::BTreeSet;
 
-pub(crate) use self::gotest::Tally;
+pub use self::gotest::Tally;
 use crate::{
     lines::Line,
     row::{Place, Row},
 };
 
 /// Nodes that get a column; a hostile file may name any number of them.
-pub(crate) const NODES_MAX: usize = 64;
+pub const NODES_MAX: usize = 64;
 
 /// The formats that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub enum Format {
+    /// Our own, `hardlog.trace/1`.
     Trace,
+    /// Lines of the 6.824 helpers.
     Students,
+    /// `go test -v` over eliben/raft or raft-consensus.
     GoTest,
 }
 
 /// What the first line of a trace says of all others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) source: String,
-    pub(crate) seed: Option<u64>,
-    pub(crate) clock: String,
+pub struct Header {
+    /// What wrote it: `sim`, `kv`, `suite`; empty if it does not say.
+    pub source: String,
+    /// The seed of a run in virtual time.
+    pub seed: Option<u64>,
+    /// `virtual` or `unix`; empty if it does not say.
+    pub clock: String,
 }
 
 impl Header {
     /// In a few words: `sim, seed 7, virtual time`.
-    pub(crate) fn words(&self) -> String {
+    pub fn words(&self) -> String {
         let seed = self.seed.map(|seed| format!("seed {seed}"));
         let clock = (!self.clock.is_empty()).then(|| format!("{} time", self.clock));
         let source = Some(self.source.clone()).filter(|source| !source.is_empty());
@@ -55,11 +61,11 @@ impl Header {
 
 /// Why a file is not read at all.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused(pub(crate) String);
+pub struct Refused(pub String);
 
 /// Reads lines of one file, one after another.
 #[derive(Debug, Default)]
-pub(crate) struct Reading {
+pub struct Reading {
     format: Option<Format>,
     header: Header,
     /// Nodes named so far, at most `NODES_MAX`.
@@ -73,27 +79,27 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// The format, once a line showed it.
-    pub(crate) fn format(&self) -> Option<Format> {
+    pub fn format(&self) -> Option<Format> {
         self.format
     }
 
     /// How the tests of a Go log ended so far.
-    pub(crate) fn tally(&self) -> Tally {
+    pub fn tally(&self) -> Tally {
         self.gotest.tally
     }
 
     /// What the first line of a trace said; empty in other formats.
-    pub(crate) fn header(&self) -> &Header {
+    pub fn header(&self) -> &Header {
         &self.header
     }
 
     /// The nodes that were named so far, in order.
-    pub(crate) fn nodes(&self) -> &BTreeSet<u64> {
+    pub fn nodes(&self) -> &BTreeSet<u64> {
         &self.nodes
     }
 
     /// Whether what surrounds the nodes said something so far.
-    pub(crate) fn world(&self) -> bool {
+    pub fn world(&self) -> bool {
         self.world
     }
 
@@ -102,7 +108,7 @@ impl Reading {
     /// # Errors
     ///
     /// [`Refused`] when the file is a trace of a version that this program does not know.
-    pub(crate) fn row(&mut self, line: &Line) -> Result<Option<Row>, Refused> {
+    pub fn row(&mut self, line: &Line) -> Result<Option<Row>, Refused> {
         let text = match line.text() {
             Ok(text) => text.trim_end(),
             Err(why) => return Ok(Some(Row::broken(line.number, &why))),

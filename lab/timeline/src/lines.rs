@@ -15,24 +15,24 @@ use std::{
 };
 
 /// Bytes of a line that are kept.
-pub(crate) const LINE_MAX: usize = 256 << 10;
+pub const LINE_MAX: usize = 256 << 10;
 /// How often a growing file is asked.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// One line, without its end.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
+pub struct Line {
     /// Counted from 1.
-    pub(crate) number: u64,
+    pub number: u64,
     /// The first `LINE_MAX` bytes at most.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// Bytes of the whole line.
-    pub(crate) len: u64,
+    pub len: u64,
 }
 
 impl Line {
     /// The text, or why it is none.
-    pub(crate) fn text(&self) -> Result<&str, String> {
+    pub fn text(&self) -> Result<&str, String> {
         if self.len > self.bytes.len() as u64 {
             return Err(format!("a line of {} bytes is not shown", self.len));
         }
@@ -44,7 +44,7 @@ impl Line {
 }
 
 /// A source of lines.
-pub(crate) struct Lines {
+pub struct Lines {
     from: Box<dyn BufRead>,
     /// The file to ask again, where that is wanted.
     follow: Option<Grown>,
@@ -60,7 +60,7 @@ struct Grown {
 
 impl Lines {
     /// Opens `path`, or standard input for `-`.
-    pub(crate) fn open(path: &Path, follow: bool) -> io::Result<Self> {
+    pub fn open(path: &Path, follow: bool) -> io::Result<Self> {
         let stdin = path.as_os_str() == "-";
         let from: Box<dyn BufRead> = if stdin {
             Box::new(BufReader::new(io::stdin()))
@@ -72,16 +72,13 @@ impl Lines {
     }
 
     /// Lines of bytes at hand.
-    pub(crate) fn of(bytes: impl AsRef<[u8]> + 'static) -> Self {
+    pub fn of(bytes: impl AsRef<[u8]> + 'static) -> Self {
         Self { from: Box::new(Cursor::new(bytes)), follow: None, line: Line::default() }
     }
 
     /// The next line; `None` at the end, which a followed file has not. `idle` runs before each
     /// wait for more.
-    pub(crate) fn next(
-        &mut self,
-        mut idle: impl FnMut() -> io::Result<()>,
-    ) -> io::Result<Option<Line>> {
+    pub fn next(&mut self, mut idle: impl FnMut() -> io::Result<()>) -> io::Result<Option<Line>> {
         loop {
             if self.fill()? {
                 let number = self.line.number + 1;

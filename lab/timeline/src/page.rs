@@ -1,15 +1,15 @@
 //! The page of a timeline: one file that loads nothing, with the trace inside.
 //!
-//! Above: `timeline`, which hands rows in. Below: the files of `page/`, put together here.
+//! Above: `write`, which hands rows in. Below: the files of `page/`, put together here.
 //!
 //! A trace is not trusted. Two walls stand between it and the browser: rows are JSON inside an
 //! element that is not run, with every character escaped that could end it; and the page's policy
-//! lets only the script with this very hash run, and nothing be loaded.
+//! lets only the script with this very hash run, and nothing be loaded. The two hashes are constants
+//! that a test holds against the files, so that whoever writes pages needs no hash function.
 
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::row::{Place, Row};
 
@@ -21,6 +21,10 @@ const ARROWS: &str = include_str!("page/arrows.js");
 const TABLE: &str = include_str!("page/table.js");
 const APP: &str = include_str!("page/app.js");
 const INPUT: &str = include_str!("page/input.js");
+/// SHA-256 of the script and of the style, in base64, as a policy names them. A test says what they
+/// have to be when `page/` was changed.
+const SCRIPT_HASH: &str = "LqOiRpBydTXNC5oPdJV3cb74tNR1rn8Juda0QxGtJWY=";
+const STYLE_HASH: &str = "zvHRV31icodNHhPFlwesLiO6w7l1+0abTddBH/ShVtI=";
 /// Characters of a row's words that the page gets.
 const WORDS_MAX: usize = 4000;
 
@@ -37,10 +41,8 @@ impl<W: Write> Page<W> {
     pub(crate) fn begin(mut to: W, title: &str) -> io::Result<Self> {
         let script = script();
         let policy = format!(
-            "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; \
-             base-uri 'none'; form-action 'none'",
-            hash(&script),
-            hash(STYLE)
+            "default-src 'none'; script-src 'sha256-{SCRIPT_HASH}'; style-src 'sha256-{STYLE_HASH}'; img-src data:; \
+             base-uri 'none'; form-action 'none'"
         );
         // Text that came from outside is filled in last: what it says is looked at no more.
         let page = PAGE.replace("@POLICY@", &policy).replace("@STYLE@", STYLE);
@@ -128,30 +130,37 @@ fn text_escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// SHA-256 in base64, as a policy names a script.
-fn hash(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digest = Sha256::digest(text.as_bytes());
-    let mut encoded = String::with_capacity(44);
-    for chunk in digest.chunks(3) {
-        let bytes = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
-        let bits = bytes[0] << 16 | bytes[1] << 8 | bytes[2];
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            encoded.push(if place <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// SHA-256 in base64, as a policy names a script.
+    fn hash(text: &str) -> String {
+        use sha2::{Digest, Sha256};
+        const DIGITS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let digest = Sha256::digest(text.as_bytes());
+        let mut encoded = String::with_capacity(44);
+        for chunk in digest.chunks(3) {
+            let bytes = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
+            let bits = bytes[0] << 16 | bytes[1] << 8 | bytes[2];
+            for place in 0..4 {
+                let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+                encoded.push(if place <= chunk.len() { char::from(digit) } else { '=' });
+            }
+        }
+        encoded
+    }
+
     #[test]
-    fn the_hash_is_what_a_policy_names() {
+    fn the_hashes_are_those_of_the_files() {
         assert_eq!(hash(""), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
         assert_eq!(hash("abc"), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+        let (script, style) = (hash(&script()), hash(STYLE));
+        assert!(
+            (SCRIPT_HASH, STYLE_HASH) == (&*script, &*style),
+            "const SCRIPT_HASH: &str = \"{script}\";\nconst STYLE_HASH: &str = \"{style}\";"
+        );
     }
 
     #[test]

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 /// Whose column a row stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub enum Place {
     /// What surrounds the nodes: tests, clients, the net.
     World,
+    /// The node of this number.
     Node(u64),
     /// Across all columns.
     Wide,
@@ -18,18 +19,24 @@ pub(crate) enum Place {
 
 /// What a node is to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
+    /// It follows a leader, or waits for one.
     Follower,
+    /// It asks whether it would be elected.
     PreCandidate,
+    /// It asks to be elected.
     Candidate,
+    /// It leads.
     Leader,
+    /// It gets entries and has no vote.
     Learner,
+    /// It does not run.
     Down,
 }
 
 impl Role {
     /// Reads the word of any of the formats.
-    pub(crate) fn named(word: &str) -> Option<Self> {
+    pub fn named(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
             "follower" => Self::Follower,
             "pre-candidate" | "precandidate" => Self::PreCandidate,
@@ -41,7 +48,9 @@ impl Role {
         })
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// As a trace spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Follower => "follower",
             Self::PreCandidate => "pre-candidate",
@@ -55,35 +64,38 @@ impl Role {
 
 /// One line, understood.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
+pub struct Row {
     /// The line's number in its file, from 1.
-    pub(crate) number: u64,
+    pub number: u64,
     /// Microseconds since the file's first moment.
-    pub(crate) micros: Option<u64>,
+    pub micros: Option<u64>,
     /// The time as it is printed.
-    pub(crate) clock: String,
-    pub(crate) place: Place,
+    pub clock: String,
+    /// Whose column it stands in.
+    pub place: Place,
     /// What it is about: one of a few words, for filters and colours.
-    pub(crate) topic: Cow<'static, str>,
+    pub topic: Cow<'static, str>,
     /// The kind of event, where the format knows one.
-    pub(crate) kind: Cow<'static, str>,
-    pub(crate) text: String,
-    pub(crate) term: Option<u64>,
+    pub kind: Cow<'static, str>,
+    /// What it says, in words, as it stands in the file: not safe for a terminal, see [`visible`].
+    pub text: String,
+    /// The term that it names.
+    pub term: Option<u64>,
     /// The entries that it concerns; `None` where only the words could tell.
-    pub(crate) indexes: Option<RangeInclusive<u64>>,
+    pub indexes: Option<RangeInclusive<u64>>,
     /// The node has this role from here on.
-    pub(crate) role: Option<Role>,
+    pub role: Option<Role>,
     /// A rule was broken, a test failed, a program panicked.
-    pub(crate) alarm: bool,
+    pub alarm: bool,
     /// The line could not be understood.
-    pub(crate) broken: bool,
+    pub broken: bool,
     /// Everything that the event says, for the page; empty for formats of plain text.
-    pub(crate) fields: Map<String, Value>,
+    pub fields: Map<String, Value>,
 }
 
 impl Row {
     /// A row across all columns.
-    pub(crate) fn wide(number: u64, topic: &'static str, text: String) -> Self {
+    pub fn wide(number: u64, topic: &'static str, text: String) -> Self {
         Self {
             number,
             micros: None,
@@ -102,18 +114,18 @@ impl Row {
     }
 
     /// A row that says that the line was not understood.
-    pub(crate) fn broken(number: u64, why: &str) -> Self {
+    pub fn broken(number: u64, why: &str) -> Self {
         Self { broken: true, ..Self::wide(number, "broken", format!("line {number}: {why}")) }
     }
 
     /// Whether `name` is its topic or kind.
-    pub(crate) fn is(&self, name: &str) -> bool {
+    pub fn is(&self, name: &str) -> bool {
         self.topic.eq_ignore_ascii_case(name) || self.kind.eq_ignore_ascii_case(name)
     }
 
     /// Whether it concerns the entry at `index`. Where the format does not say, the number as a
     /// word of its own does, unless the word before it says that it is a term.
-    pub(crate) fn concerns(&self, index: u64) -> bool {
+    pub fn concerns(&self, index: u64) -> bool {
         if let Some(indexes) = &self.indexes {
             return indexes.contains(&index);
         }
@@ -130,7 +142,7 @@ impl Row {
 }
 
 /// `text` with every character that a terminal would obey made visible.
-pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+pub fn visible(text: &str) -> Cow<'_, str> {
     let harmless = |c: char| !c.is_control() && !is_format(c);
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);

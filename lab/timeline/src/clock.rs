@@ -1,10 +1,10 @@
 //! Times: how they are read from a command line and from logs, and how they are printed.
 
 /// Microseconds in a second.
-pub(crate) const SECOND: u64 = 1_000_000;
+pub const SECOND: u64 = 1_000_000;
 
 /// Microseconds since midnight of `12:34:56` or `12:34:56.789012`.
-pub(crate) fn time_of_day(text: &str) -> Option<u64> {
+pub fn time_of_day(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let mut parts = whole.split(':');
     let mut part = |max: u64| {
@@ -34,13 +34,13 @@ fn fraction_of(digits: &str) -> Option<u64> {
 }
 
 /// Microseconds as seconds with six places: `12.345678`.
-pub(crate) fn seconds(micros: u64) -> String {
+pub fn seconds(micros: u64) -> String {
     format!("{}.{:06}", micros / SECOND, micros % SECOND)
 }
 
 /// A moment as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Moment {
+pub enum Moment {
     /// Microseconds since the file's first moment.
     Since(u64),
     /// A time as the time column prints it, compared with it digit by digit.
@@ -50,7 +50,7 @@ pub(crate) enum Moment {
 impl Moment {
     /// Reads `1.5s`, `200ms`, `50us`, seconds as `1.5`, a time of day, or a time as the 6.824
     /// helpers print it (`000123`).
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no time: say 1.5s, 200ms, 50us, 12:00:01.5 or 000123");
         if time_of_day(text).is_some() {
             return Ok(Self::Printed(text.to_owned()));
@@ -78,7 +78,7 @@ impl Moment {
 
     /// Whether a row at `micros`, printed as `clock`, lies at this moment or after it; `None`
     /// where the two cannot be compared.
-    pub(crate) fn reached(&self, micros: Option<u64>, clock: &str) -> Option<bool> {
+    pub fn reached(&self, micros: Option<u64>, clock: &str) -> Option<bool> {
         match self {
             Self::Since(from) => micros.map(|at| at >= *from),
             Self::Printed(from) => match (time_of_day(from), time_of_day(clock)) {
