@@ -156,7 +156,15 @@ impl<L: LogView> Core<L> {
     }
 
     pub(super) fn on_heartbeat(&mut self, from: NodeId, commit: Index, round: u64) {
-        let commit = commit.min(self.log.last_index());
+        let last = self.log.last_index();
+        if commit > last {
+            // A leader says no more than what was acknowledged to it: the disk lost some of that
+            // since, and the leader would not find out before it has something new to send.
+            let (prev, conflict_index) = (commit, last + 1);
+            let rejected = AppendReply::Rejected { prev, conflict_term: None, conflict_index };
+            self.promise(from, Body::AppendReply(rejected));
+        }
+        let commit = commit.min(last);
         if commit > self.commit {
             self.set_commit(commit);
         }

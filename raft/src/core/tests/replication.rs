@@ -424,6 +424,29 @@ fn a_follower_that_lost_what_it_acknowledged_is_sent_it_again_in_the_same_term()
 }
 
 #[test]
+fn a_follower_that_lost_what_it_acknowledged_is_sent_it_again_though_nothing_new_comes() {
+    // A torn end: what it had acknowledged was durable, and is no longer there.
+    let mut net = Net::new(3, Config::production(), 1);
+    net.elect(1);
+    for command in ["a", "b", "c"] {
+        net.propose(1, command);
+        net.tick(6);
+    }
+    let last = net.core(1).last_id();
+    for lost in 1..=last.index {
+        let mut disk = net.node(3).disk.clone();
+        disk.entries.truncate((last.index - lost) as usize);
+        disk.hard_state.commit = disk.hard_state.commit.min(last.index - lost);
+        net.wire.clear();
+        net.start(3, disk);
+        net.tick(20);
+        assert_eq!(net.leaders(), [(1, 1)]);
+        assert_eq!(net.core(3).last_id(), last, "without its last {lost}");
+        assert_eq!(net.core(3).commit(), last.index);
+    }
+}
+
+#[test]
 fn a_leader_that_cannot_read_what_a_follower_needs_makes_room_for_one_that_can() {
     // It kept leading and sent nothing, and the follower stayed behind for ever.
     let mut net = Net::new(3, Config::production(), 1);
