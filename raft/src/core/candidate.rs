@@ -1,16 +1,25 @@
 //! Elections (section 5.2), with a pre-vote before them where it is configured (dissertation 9.6).
 //!
 //! A candidate counts its own vote like anybody else's: only once it is durable.
+//!
+//! An election may begin in any term beyond the own one, and the paper takes the next. Where a voter
+//! was found in a later term than it was asked in, it campaigns too, and its clock may be so much
+//! faster that it is always gone when the candidate comes: then each election goes twice as far
+//! ahead as the one before, until it meets that voter.
 
 use std::collections::BTreeMap;
 
 use hardlog::Term;
 
-use super::{Core, LogView, Role, quorum::Tally};
+use super::{Core, LogView, Role, TERM_MAX, quorum::Tally};
 use crate::{
+    config::Config,
     durable::SaveNumber,
     message::{Body, NodeId},
 };
+
+/// How often the step from one election to the next is doubled at most.
+const DOUBLINGS_MAX: u32 = 6;
 
 /// The answers so far.
 #[derive(Debug, Default)]
@@ -21,6 +30,21 @@ pub(super) struct Candidate {
 }
 
 impl<L: LogView> Core<L> {
+    pub(super) fn restart_election_timer(&mut self) {
+        let Config { election_ticks_min: min, election_ticks_max: max, .. } = self.config;
+        self.election_elapsed = 0;
+        self.election_timeout = self.rng.between(min, max);
+    }
+
+    /// Leader stickiness: as long as a leader is heard, nobody helps to depose it. Where leases
+    /// rest on that, a node that has just started may have heard one right before.
+    pub(super) fn hears_a_leader(&self) -> bool {
+        let min = self.config.election_ticks_min;
+        let heard = self.leader.is_some() && self.election_elapsed < min;
+        let may_have = self.config.lease_drift_percent.is_some() && self.ticks < u64::from(min);
+        self.config.check_quorum && (heard || may_have)
+    }
+
     /// A node that is no voter and whose removal is committed, or whose disk hangs or is full, has no business being elected.
     pub(super) fn may_campaign(&self) -> bool {
         let forgetful = self.abstains && !self.voters().is_empty();
@@ -42,7 +66,10 @@ impl<L: LogView> Core<L> {
         if matches!(self.role, Role::Leader(_)) || !self.may_campaign() {
             return;
         }
-        if self.config.pre_vote { self.ask_whether() } else { self.ask_for_votes(false) }
+        match self.term.checked_add(1) {
+            Some(term) if self.config.pre_vote && term <= TERM_MAX => self.ask_whether(term),
+            _ => self.ask_for_votes(false),
+        }
     }
 
     /// The leader hands over: an election at once, without asking whether, since everybody still
@@ -53,7 +80,21 @@ impl<L: LogView> Core<L> {
         }
     }
 
-    fn ask_whether(&mut self) {
+    /// A voter had gone on to a later term before it was asked for its vote.
+    pub(super) fn was_outpaced(&mut self) {
+        if matches!(self.role, Role::Candidate(_)) {
+            self.outpaced = self.outpaced.saturating_add(1).min(DOUBLINGS_MAX);
+        }
+    }
+
+    /// The term of the next election, if there is one.
+    fn next_term(&self) -> Option<Term> {
+        let behind = self.term.max(self.ignored_term);
+        let steps = [1_u64 << self.outpaced, 1].into_iter();
+        steps.filter_map(|step| behind.checked_add(step)).find(|term| *term <= TERM_MAX)
+    }
+
+    fn ask_whether(&mut self, term: Term) {
         self.restart_election_timer();
         self.leader = None;
         let mut candidate = Candidate::default();
@@ -63,15 +104,21 @@ impl<L: LogView> Core<L> {
         self.note_role("no leader was heard");
         self.note_asking(true);
         for peer in self.voters() {
-            self.send_for_term(peer, self.term + 1, Body::PreVote { last });
+            self.send_for_term(peer, term, Body::PreVote { last });
         }
         self.count_pre_votes();
     }
 
     fn ask_for_votes(&mut self, transfer: bool) {
         self.restart_election_timer();
+        let Some(term) = self.next_term() else {
+            self.leader = None;
+            self.role = Role::Follower;
+            self.note_role("there is no later term");
+            return;
+        };
         self.leader = None;
-        self.term = self.term.max(self.ignored_term) + 1;
+        self.term = term;
         self.vote = Some(self.id);
         let own_vote = self.due_number();
         self.role = Role::Candidate(Candidate { answers: BTreeMap::new(), own_vote });
@@ -89,7 +136,7 @@ impl<L: LogView> Core<L> {
     }
 
     pub(super) fn on_pre_vote_reply(&mut self, from: NodeId, term: Term, granted: bool) {
-        let about_this = if granted { term == self.term + 1 } else { term == self.term };
+        let about_this = term.checked_sub(u64::from(granted)) == Some(self.term);
         let Role::PreCandidate(candidate) = &mut self.role else { return };
         if about_this {
             candidate.answers.insert(from, granted);

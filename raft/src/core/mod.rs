@@ -73,6 +73,9 @@ use crate::{
 /// Election timeouts for which a node whose disk is full or does not read does not campaign.
 const PAUSE_TIMEOUTS: u32 = 10;
 
+/// No term is later. Elections never get there: at one in each nanosecond it takes a century.
+pub(crate) const TERM_MAX: Term = (1 << 62) - 1;
+
 /// The part that a node plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleName {
@@ -117,6 +120,8 @@ pub struct Core<L> {
     /// Largest term of a candidate that was ignored since it is no voter here and behind. Others may
     /// have followed it there: the next election of this node begins beyond it.
     ignored_term: Term,
+    /// Elections in a row in which a voter had gone on to a later term before it was asked.
+    outpaced: u32,
     rng: Rng,
     saves: Saves,
     violation: Option<Violation>,
@@ -182,6 +187,7 @@ impl<L: LogView> Core<L> {
             election_timeout: 0,
             pause_ticks: 0,
             ignored_term: 0,
+            outpaced: 0,
             abstains: false,
             rng: Rng::new(identity.seed),
             saves: Saves::new(saved, log.last_index()),
@@ -232,6 +238,10 @@ impl<L: LogView> Core<L> {
         if to != self.id || from == self.id || self.violation.is_some() {
             return;
         }
+        if term > TERM_MAX {
+            self.note_ignored_vote(&message, "there is no such term");
+            return;
+        }
         if self.is_disturbed_by(from, &message.body) {
             self.note_ignored_vote(&message, "no voter here, and its log is behind");
             if matches!(message.body, Body::Vote { .. }) {
@@ -248,6 +258,9 @@ impl<L: LogView> Core<L> {
                     return;
                 }
                 ref body => {
+                    if matches!(body, Body::VoteReply { granted: false }) {
+                        self.was_outpaced();
+                    }
                     let leader = body.is_from_leader().then_some(from);
                     self.become_follower(term, leader, "a later term");
                 }
@@ -491,21 +504,6 @@ impl<L: LogView> Core<L> {
         others.copied().filter(|id| membership.is_voter(*id)).collect()
     }
 
-    fn restart_election_timer(&mut self) {
-        let Config { election_ticks_min: min, election_ticks_max: max, .. } = self.config;
-        self.election_elapsed = 0;
-        self.election_timeout = self.rng.between(min, max);
-    }
-
-    /// Leader stickiness: as long as a leader is heard, nobody helps to depose it. Where leases
-    /// rest on that, a node that has just started may have heard one right before.
-    fn hears_a_leader(&self) -> bool {
-        let min = self.config.election_ticks_min;
-        let heard = self.leader.is_some() && self.election_elapsed < min;
-        let may_have = self.config.lease_drift_percent.is_some() && self.ticks < u64::from(min);
-        self.config.check_quorum && (heard || may_have)
-    }
-
     fn become_follower(&mut self, term: Term, leader: Option<NodeId>, why: &'static str) {
         assert!(term >= self.term, "term goes back from {} to {term}", self.term);
         let news = term > self.term || self.leader != leader || self.role() != RoleName::Follower;
@@ -520,6 +518,7 @@ impl<L: LogView> Core<L> {
             self.restart_election_timer();
         }
         if leader.is_some() {
+            self.outpaced = 0;
             self.restart_election_timer();
         }
         if news {

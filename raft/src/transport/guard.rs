@@ -12,10 +12,13 @@
 
 use hardlog::{Entry, EntryId, Index, Term};
 
-use crate::message::{AppendReply, Body, Message, SnapshotChunk};
+use crate::{
+    core::TERM_MAX,
+    message::{AppendReply, Body, Message, SnapshotChunk},
+};
 
 /// Terms and indexes of correct nodes never come near it; arithmetic below it never overflows.
-pub(super) const NUMBER_MAX: u64 = 1 << 62;
+pub(super) const NUMBER_MAX: u64 = TERM_MAX + 1;
 
 /// Remembers of one connection what may not go back.
 #[derive(Debug, Default)]
