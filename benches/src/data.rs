@@ -33,6 +33,12 @@ impl Dice {
         let words = (0..len.div_ceil(8)).flat_map(|_| self.roll().to_le_bytes());
         words.take(len).collect::<Vec<u8>>().into()
     }
+
+    /// `count` payloads of `len` bytes, each another: a batch of one payload over and over is nothing
+    /// to an engine that compresses.
+    pub fn payloads(&mut self, count: usize, len: usize) -> Vec<Bytes> {
+        (0..count).map(|_| self.bytes(len)).collect()
+    }
 }
 
 /// The content of a log.

@@ -28,7 +28,7 @@ pub fn run(plan: &Plan) -> Result<Vec<Sheet>> {
     let batches = plan.pick(16, 1024) * (1 << 20) / (BATCH * 256);
     let name = format!("{} MiB buffered", plan.pick(16, 1024));
     plan.note(&name);
-    let payloads = vec![Dice(7).bytes(256); BATCH];
+    let payloads = Dice(7).payloads(BATCH, 256);
     let kinds: Vec<&Kind> = plan.kinds.iter().filter(|kind| kind.buffers).collect();
     let mut took: Vec<Vec<Took>> = vec![Vec::new(); kinds.len() + 2];
     for _ in 0..plan.rounds {

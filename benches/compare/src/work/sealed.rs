@@ -62,7 +62,7 @@ struct Figures {
 /// What the library says.
 pub fn fill_child(name: &str, mib: u64, dir: &Path) -> Result<()> {
     let mut store = Contender::create(kind(name)?, dir)?;
-    let payloads = vec![Dice(1).bytes(LEN); BATCH];
+    let payloads = Dice(1).payloads(BATCH, LEN);
     while store.next <= mib * PER_MIB {
         let sync =
             if store.next % PER_MIB == PER_MIB - BATCH as u64 + 1 { Sync::Yes } else { Sync::No };
@@ -206,7 +206,7 @@ impl Bare {
 fn trims(kind: &Kind, mib: u64, dir: &Path, copy: &Path, figures: &mut Figures) -> Result<()> {
     disk::copy(dir, copy)?;
     let store = (kind.open)(copy)?;
-    let (last, payloads) = (mib * PER_MIB, vec![Dice(3).bytes(LEN); 16]);
+    let (last, payloads) = (mib * PER_MIB, Dice(3).payloads(16, LEN));
     let payloads: &[Bytes] = &payloads;
     store.append(last + 1, &payloads[..1], Sync::Yes)?;
     let from = last - 1000;

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use hardlog_benches::{
     data::Dice,
     raw::RawFile,
@@ -77,7 +76,7 @@ fn count(plan: &Plan) -> u32 {
 /// A store that holds what is kept, and was trimmed before.
 fn filled(plan: &Plan, kind: &Kind, dir: &Path) -> Result<Contender> {
     let mut store = Contender::create(kind, dir)?;
-    let payloads = vec![Dice(9).bytes(LEN); 256];
+    let payloads = Dice(9).payloads(256, LEN);
     while store.next <= 2 * kept(plan) {
         let sync = if store.next % 4096 == 1 { Sync::Yes } else { Sync::No };
         store.append(&payloads, sync)?;
@@ -112,7 +111,7 @@ fn raw(file: &mut RawFile, dir: &Path, span: Duration) -> Result<Turn> {
 }
 
 fn store_turn(plan: &Plan, store: &mut Contender, dir: &Path, span: Duration) -> Result<Turn> {
-    let payloads: Vec<Bytes> = vec![Dice(7).bytes(LEN); BATCH];
+    let payloads = Dice(7).payloads(BATCH, LEN);
     let done = turn(dir, span, |batch| {
         // A trim counts into the batch in which it happens, as it would in a Raft.
         if batch % TRIM_EACH == TRIM_EACH - 1 {

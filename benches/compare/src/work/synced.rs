@@ -65,7 +65,7 @@ pub fn run(plan: &Plan) -> Result<Vec<Sheet>> {
 fn one(plan: &Plan, (count, len, name): (usize, usize, &str)) -> Result<Sheet> {
     plan.note(name);
     let scratch = plan.scratch()?;
-    let payloads = vec![Dice(7).bytes(len); count];
+    let payloads = Dice(7).payloads(count, len);
     let joined = payloads.concat();
     let mut writers = vec![
         Writer::Written(RawFile::create(&scratch.path().join("raw"), 64 << 20)?),
@@ -106,7 +106,7 @@ fn one(plan: &Plan, (count, len, name): (usize, usize, &str)) -> Result<Sheet> {
 
 /// Writes as much as makes a store leave its first file: what comes after is its usual life.
 fn warm(plan: &Plan, store: &mut Contender) -> Result<()> {
-    let payloads = vec![Dice(9).bytes(16 << 10); 4];
+    let payloads = Dice(9).payloads(4, 16 << 10);
     for batch in 0..plan.pick(16, 72 * 16) {
         let sync = if batch % 16 == 15 { Sync::Yes } else { Sync::No };
         store.append(&payloads, sync)?;
