@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let closed = view.screen.close();
     ended?;
     closed?;
-    if view.shown == 0 && view.choice.searches() {
+    if view.shown == 0 && view.choice.chooses() {
         return Err(Failure::Nothing(format!("{}: nothing like that", args.file.display())));
     }
     Ok(())

@@ -23,6 +23,8 @@ pub(crate) struct Layout {
     places: Vec<Place>,
     time: usize,
     column: usize,
+    /// What stands across all columns may be so wide.
+    whole: usize,
 }
 
 impl Layout {
@@ -30,7 +32,8 @@ impl Layout {
     pub(crate) fn new(places: Vec<Place>, time: usize, width: usize) -> Self {
         let count = places.len().max(1);
         let room = width.saturating_sub(time + count * 3);
-        Self { places, time, column: (room / count).max(COLUMN_MIN) }
+        let column = (room / count).max(COLUMN_MIN);
+        Self { places, time, column, whole: count * (column + 3) - 3 }
     }
 
     pub(crate) fn places(&self) -> &[Place] {
@@ -54,13 +57,12 @@ impl Layout {
     /// The row, as one line or more.
     pub(crate) fn lines(&self, row: &Row, depth: Depth, colour: Option<Rgb>) -> Vec<String> {
         let at = self.places.iter().position(|place| *place == row.place);
-        let whole = self.places.len() * (self.column + 3) - 3;
-        let width = if at.is_some() { self.column } else { whole };
+        let width = if at.is_some() { self.column } else { self.whole };
         let words = visible(&row.text);
         if &*row.kind == "test" {
             // A new test: a line across.
             let text = format!("{} ━━ {words} ", "━".repeat(self.time.saturating_sub(1)));
-            let rest = (self.time + 3 + whole).saturating_sub(text.width());
+            let rest = (self.time + 3 + self.whole).saturating_sub(text.width());
             let mut line = String::new();
             depth.paint(&mut line, colour, true, &(text + &"━".repeat(rest)));
             return vec![line];
@@ -71,7 +73,8 @@ impl Layout {
             let clock = if i == 0 { row.clock.as_str() } else { "" };
             let mut line = String::new();
             depth.paint(&mut line, Some(paint::QUIET), false, &right(clock, self.time));
-            for (column, _) in self.places.iter().enumerate().take(at.unwrap_or(0) + 1) {
+            // One at least: words across stand there before any node is known.
+            for column in 0..=at.unwrap_or(0) {
                 depth.paint(&mut line, Some(paint::QUIET), false, BETWEEN);
                 if at.is_none_or(|at| at == column) {
                     depth.paint(&mut line, colour, at.is_none(), piece);
@@ -165,6 +168,17 @@ mod tests {
         let lines = layout.lines(&row, Depth::None, None);
         assert_eq!(lines, ["  1.5 │ says something that is long"]);
         assert!(lines.iter().all(|line| line.width() <= 50));
+    }
+
+    #[test]
+    fn before_any_node_is_known_there_is_room_for_words_across() {
+        let layout = Layout::new(Vec::new(), 5, 40);
+        let mut row = Row::wide(1, "TEST", "words that stand across it all, wrapped".to_owned());
+        let lines = layout.lines(&row, Depth::None, None);
+        assert_eq!(lines, ["      │ words that stand across it all,", "      │ wrapped"]);
+        row.kind = "test".into();
+        let lines = layout.lines(&row, Depth::None, None);
+        assert!(lines.len() == 1 && lines[0].contains("━ words that"), "{lines:?}");
     }
 
     #[test]

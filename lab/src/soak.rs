@@ -1,7 +1,7 @@
 //! `raft-lab soak`: the same tests again and again, until something breaks.
 //!
 //! ```text
-//!   target (what is run: suites, the simulator, a command)
+//!   target (what is run: suites, the simulator, a command) ─▶ build (cargo)
 //!      └─▶ pool (all cores) ─▶ job (one process: timeout, output, kill)
 //!              └─▶ tally ─▶ board (live table) · keep (what a failure leaves) · report
 //!              └─▶ journal (a line for each run: what --resume goes on from)
@@ -12,6 +12,7 @@
 //! What it does not do: it knows nothing of Raft. A run passed when its process said so.
 
 mod board;
+mod build;
 mod job;
 mod journal;
 mod keep;
@@ -89,7 +90,8 @@ pub(crate) struct Args {
     /// Go on with the soak that is in --out: its runs are not run again.
     #[arg(long)]
     resume: bool,
-    /// The binary of the suites or of the simulator; built by cargo otherwise.
+    /// The binary of the suites or of the simulator; otherwise cargo builds it, in the checkout of
+    /// hardlog around the current directory, or the one that this program was built in.
     #[arg(long)]
     binary: Option<PathBuf>,
     /// Write the result for tools that read JUnit.

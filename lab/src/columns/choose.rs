@@ -84,7 +84,13 @@ impl Choice {
         }
     }
 
-    /// Whether finding nothing is a failure.
+    /// Whether anything is left out: then finding nothing is a failure.
+    pub(super) fn chooses(&self) -> bool {
+        let names = self.only.len() + self.skip.len() + self.nodes.len();
+        self.searches() || names > 0 || self.from.is_some() || self.to.is_some()
+    }
+
+    /// Whether one thing is looked for.
     pub(super) fn searches(&self) -> bool {
         self.search != Search::All
     }

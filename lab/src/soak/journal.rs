@@ -5,11 +5,12 @@
 //!   {"test":0,"seed":17,"seconds":0.031}
 //!   {"test":1,"seed":17,"seconds":0.042,"failed":"no agreement within 10 s"}
 //! ```
+//! One soak at a time holds it by a lock, which ends with its process.
 //! Each line goes to the file as one write when its run is over. What was under way when the soak
 //! was killed is not there and is run again; a last line without its end is no line.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
@@ -48,6 +49,12 @@ impl Journal {
             false => options.create_new(true).open(&path),
         };
         let mut file = file.map_err(|error| refused(&path, &error))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                Failure::Wrong(format!("{}: a soak is under way there", dir.display()))
+            }
+            TryLockError::Error(error) => refused(&path, &error),
+        })?;
         if !resume {
             writeln!(file, "{}", json!({ "soak": FORMAT, "target": target.said() }))?;
             return Ok((Self { file }, Vec::new()));

@@ -54,7 +54,7 @@ impl Desk {
         }
         fs::rename(&self.dir, &to)?;
         fs::create_dir_all(&self.dir)?;
-        fs::rename(&self.output, to.join("output.txt"))?;
+        self.keep_output(&to)?;
         fs::write(to.join("replay.txt"), format!("{replay}\n"))?;
         if let Some(trace) = trace(&to, DEPTH)
             && !trace.with_file_name(BESIDE).exists()
@@ -63,6 +63,20 @@ impl Desk {
             let _none = beside(&trace);
         }
         Ok(to)
+    }
+}
+
+impl Desk {
+    /// The output, with the paths in it where they are now.
+    fn keep_output(&self, to: &Path) -> io::Result<()> {
+        let output = to.join("output.txt");
+        fs::rename(&self.output, &output)?;
+        let (before, now) = (self.dir.to_string_lossy(), to.to_string_lossy());
+        // Its length is bounded; what is no text stays as it is.
+        match fs::read_to_string(&output) {
+            Ok(said) if said.contains(&*before) => fs::write(&output, said.replace(&*before, &now)),
+            _ => Ok(()),
+        }
     }
 }
 

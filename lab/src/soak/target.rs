@@ -1,18 +1,19 @@
 //! What is run: one process for a test and a seed, and the command that repeats it by hand.
 //!
-//! Above: `pool`. Below: cargo, which builds the suites and the simulator, and the binary of the
+//! Above: `pool`. Below: `build`, which has the suites and the simulator, and the binary of the
 //! suites, which lists its tests.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use serde_json::{Value, json};
 
 use super::{
     Args,
+    build::{build, package},
     words::{file_name, quoted},
 };
 use crate::Failure;
@@ -29,7 +30,7 @@ pub(super) struct Target {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Tests of the suites in virtual time.
     Suites,
     /// The suites in real time.
@@ -97,11 +98,11 @@ impl Target {
         let package = package();
         let binary = match binary {
             Some(binary) => binary.to_path_buf(),
-            None => build(kind, &package)?,
+            None => build(kind, package.as_deref())?,
         };
         let binary = fs::canonicalize(&binary)
             .map_err(|error| Failure::Wrong(format!("{}: {error}", binary.display())))?;
-        let dir = if package.is_dir() { package } else { env::current_dir()? };
+        let dir = package.map_or_else(env::current_dir, Ok)?;
         Ok(Self { kind, dir, program: vec![binary.to_string_lossy().into_owned()], tests })
     }
 
@@ -172,6 +173,7 @@ impl Target {
             }
             Kind::Real => {
                 vars.push(("HARDLOG_SUITES_SEED", seed.to_string()));
+                vars.push(("HARDLOG_SUITES_OUT", out));
                 if name != ALL {
                     vars.push(("HARDLOG_SUITES_ONLY", name.to_owned()));
                 }
@@ -234,33 +236,4 @@ impl Target {
 /// Without case and underscores: `figure_8_unreliable_2c` is `Figure8Unreliable`.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
-}
-
-/// The package of the Raft, where this program was built.
-fn package() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../raft")
-}
-
-/// Has cargo build the binary, and asks it where that is.
-fn build(kind: Kind, package: &Path) -> Result<PathBuf, Failure> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    match kind {
-        Kind::Sim => command.args(["build", "--release", "--bin", "sim"]),
-        Kind::Suites | Kind::Real | Kind::Command => {
-            command.args(["test", "--no-run", "--test", "cluster"])
-        }
-    };
-    command.args(["--message-format", "json-render-diagnostics"]).current_dir(package);
-    let output = command.stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| Failure::Wrong(format!("cargo: {error}")))?;
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let name = if kind == Kind::Sim { "sim" } else { "cluster" };
-    let found = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let found = found.filter(|message| message["target"]["name"] == name);
-    let mut path = found.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    match path.next_back() {
-        Some(path) if output.status.success() => Ok(path),
-        _ => Err(Failure::Wrong(format!("cargo did not build {name}: see above, or --binary"))),
-    }
 }

@@ -141,6 +141,8 @@ fn a_journal_is_taken_up_where_it_was_torn_and_only_by_its_own_target() {
     let (mut journal, before) = Journal::open(dir.path(), &one, false).unwrap();
     assert_eq!(before, []);
     runs.iter().for_each(|run| journal.add(run).unwrap());
+    assert!(refused(&one, true), "it is under way");
+    drop(journal);
     assert!(refused(&one, false), "nobody asked to go on");
     assert!(refused(&other, true), "something else");
     let path = dir.path().join("journal.ndjson");
@@ -149,6 +151,7 @@ fn a_journal_is_taken_up_where_it_was_torn_and_only_by_its_own_target() {
     let (mut journal, before) = Journal::open(dir.path(), &one, true).unwrap();
     assert_eq!(before, runs);
     journal.add(&run(0, 3, 0.25, None)).unwrap();
+    drop(journal);
     assert_eq!(Journal::open(dir.path(), &one, true).unwrap().1.len(), 3);
     fs::write(&path, format!("{text}{{}}\n")).unwrap();
     assert!(refused(&one, true), "a line that is no run");

@@ -82,6 +82,16 @@ fn a_search_that_finds_nothing_ends_with_one() {
     let file = file(TRACE);
     let output = lab(&["columns", path(&file), "--around", "99"]);
     assert_eq!(output.status.code(), Some(1));
+    let calm: String = TRACE.lines().take(6).map(|line| format!("{line}\n")).collect();
+    let calm = self::file(calm);
+    for [name, value] in
+        [["--only", "nonsense"], ["--nodes", "7"], ["--from", "9s"], ["--to", "0s"]]
+    {
+        let filters = [name, value, "--skip", "fault"];
+        let output = lab(&[&["columns", path(&calm)], &filters[..]].concat());
+        assert_eq!(output.status.code(), Some(1), "{filters:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("nothing like that"));
+    }
     let missing = lab(&["columns", "no-such-file"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("no-such-file"));
@@ -151,6 +161,27 @@ fn standard_input_is_read_and_new_nodes_get_a_new_heading() {
     child.stdin.take().unwrap().write_all(b"000001 VOTE S0 a\n000002 VOTE S1 b\n").unwrap();
     let text = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
     assert_eq!(text.matches("time ").count(), 2, "{text}");
+}
+
+/// As in `go test -v | raft-lab columns -`: what is said before any node is named has no column.
+#[test]
+fn the_logs_are_read_from_standard_input_too() {
+    for (name, first, last) in [
+        ("students.log", "│ Test (2A): election after", "FAIL 6.824/raft 0.642s"),
+        ("eliben.log", "━━ TestElectionLeaderDisconnect ━", "FAIL: 2 passed, 1 failed, 0 skipped"),
+        ("raft-consensus.log", "━━ TestCommitOneCommand ━", "PASS: 1 passed, 0 failed, 0 skipped"),
+    ] {
+        let child = Command::new(env!("CARGO_BIN_EXE_raft-lab"))
+            .args(["columns", "-", "--width", "120"])
+            .stdin(std::fs::File::open(sample(name)).unwrap())
+            .output()
+            .unwrap();
+        let (text, error) =
+            (String::from_utf8(child.stdout).unwrap(), String::from_utf8_lossy(&child.stderr));
+        assert!(child.status.success() && error.is_empty(), "{name}: {error}");
+        let second = text.lines().nth(1).unwrap();
+        assert!(second.contains(first) && text.ends_with(&format!("{last}\n")), "{name}: {text}");
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn a_seed_that_fails_is_told_with_its_replay_and_everything_it_left() {
     let script = scene.script(
         "test.sh",
         &format!(
-            "echo \"this is seed $RAFT_LAB_SEED\"\n[ $1 -eq 3 ] || exit 0\n\
+            "echo \"this is seed $RAFT_LAB_SEED\"; echo \"trace: $2/deep\"\n[ $1 -eq 3 ] || exit 0\n\
              mkdir -p $2/deep/node-1; echo log > $2/deep/node-1/segment\n\
              cat > $2/deep/trace.ndjson <<'END'\n{TRACE}END\n\
              echo 'thread main panicked at here:'; echo '  no leader after 5 s'; exit 101\n"
@@ -85,7 +85,9 @@ fn a_seed_that_fails_is_told_with_its_replay_and_everything_it_left() {
     assert!(out.contains("6 runs, 1 failed, "), "{out}");
     let kept = scene.path("soak/failures/test.sh-seed-3");
     let read = |name: &str| fs::read_to_string(kept.join(name)).unwrap();
-    assert!(read("output.txt").starts_with("this is seed 3\n"));
+    // What it said of its own directory holds where that is now.
+    let said = format!("this is seed 3\ntrace: {}/deep\n", kept.canonicalize().unwrap().display());
+    assert!(read("output.txt").starts_with(&said), "{}", read("output.txt"));
     assert_eq!(read("replay.txt"), format!("{replay}\n"));
     assert_eq!(read("deep/node-1/segment"), "log\n");
     assert!(read("deep/timeline.html").contains("<html"), "the timeline stands beside the trace");
@@ -207,6 +209,35 @@ fn ctrl_c_ends_everything_with_a_summary_and_what_was_under_way_is_run_again() {
     let output = scene.soak(&[&["--resume"], &words[..]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("4 runs, 0 failed"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_soak_that_is_killed_goes_on_where_it_was_and_nobody_else_writes_beside_it() {
+    let scene = Scene::new();
+    let hang = "[ {seed} -lt 3 ] || [ -e go ] || { echo $$ > pid; exec sleep 1000; }";
+    let script = format!("echo {{seed}} >> log; {hang}");
+    let words = ["-n", "6", "-j", "1", "--", "sh", "-c", &script];
+    let mut child =
+        scene.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let journal = || fs::read_to_string(scene.path("soak/journal.ndjson")).unwrap_or_default();
+    let pid = || fs::read_to_string(scene.path("pid")).unwrap_or_default();
+    wait_until("the fourth run begins", || pid().ends_with('\n'));
+    let beside = scene.soak(&[&["--resume"], &words[..]].concat());
+    assert_eq!(beside.status.code(), Some(2));
+    assert!(text(&beside.stderr).contains("under way"), "{}", text(&beside.stderr));
+    // SIGKILL, perhaps in the middle of a line.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Nobody is left to end its run.
+    assert!(Command::new("kill").args(["-KILL", pid().trim()]).status().unwrap().success());
+    fs::write(scene.path("soak/journal.ndjson"), journal() + "{\"test\":0,\"se").unwrap();
+    fs::write(scene.path("go"), "").unwrap();
+    let output = scene.soak(&[&["--resume"], &words[..]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("6 runs, 0 failed"), "{}", text(&output.stdout));
+    let log = fs::read_to_string(scene.path("log")).unwrap();
+    assert_eq!(log.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3", "3", "4", "5"]);
+    assert_eq!(journal().lines().count(), 7, "a line for each run, and the head");
 }
 
 #[test]

@@ -84,6 +84,13 @@ fn test_name() -> String {
     name.unwrap_or_else(|| "suite".to_owned())
 }
 
+/// Where what is left of a failed run goes.
+pub(crate) fn out_of(test: &str, seed: u64) -> PathBuf {
+    let out = env::var_os(OUT).map(PathBuf::from);
+    let out = out.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("suites"));
+    out.join(format!("{}-{seed}", test.replace("::", "-")))
+}
+
 /// Runs a seed that failed once more, keeps what is left of it, and says how to replay it.
 fn tell_failure<T: Simulated>(header: &Header, make: &impl Fn(Seed) -> T, body: &impl Fn(&mut T)) {
     let number = header.seed.expect("a run has a seed");
@@ -93,9 +100,7 @@ fn tell_failure<T: Simulated>(header: &Header, make: &impl Fn(Seed) -> T, body: 
     let mut cluster = make(Seed { number, tracer: tracer.clone() });
     let failed = catch_unwind(AssertUnwindSafe(|| body(&mut cluster))).is_err();
     tracer.note(0, || What::mark(if failed { "fail" } else { "pass" }, test.clone()));
-    let out = env::var_os(OUT).map(PathBuf::from);
-    let out = out.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("suites"));
-    let dir = out.join(format!("{}-{number}", test.replace("::", "-")));
+    let dir = out_of(&test, number);
     match remains::write(&dir, &recording.bytes(), &cluster.lab().disks()) {
         Ok(said) => eprint!("{said}"),
         Err(error) => eprintln!("not all of it is in {}: {error}", dir.display()),
@@ -132,10 +137,9 @@ fn a_seed_that_fails_leaves_its_trace_and_directories() {
         });
     }));
     assert!(result.is_err() && ran.get() == 4, "{}", ran.get());
-    let name = "suites-seeds-a_seed_that_fails_leaves_its_trace_and_directories-2";
-    let out = env::var_os(OUT).map(PathBuf::from);
-    let dir = out.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("suites"));
-    let dir = dir.join(name);
+    let test = "suites::seeds::a_seed_that_fails_leaves_its_trace_and_directories";
+    let dir = out_of(test, 2);
+    assert!(dir.ends_with(format!("{}-2", test.replace("::", "-"))), "{}", dir.display());
     let trace = fs::read_to_string(dir.join("trace.ndjson")).expect("the trace");
     assert!(trace.contains("\"seed\":2") && trace.contains("\"what\":\"fail\""), "{trace}");
     let page = fs::read_to_string(dir.join("timeline.html")).expect("its timeline");

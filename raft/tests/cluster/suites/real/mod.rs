@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   test body ─▶ Processes ─▶ process: Node over a directory   (server)
-//!                    └─▶ Net: every connection between them    (net)
+//!                    ├─▶ Net: every connection between them    (net)
+//!                    └─▶ what is left of a test that failed    (keep)
 //! ```
 //! The bodies are those of virtual time. They run side by side, since most of their time is
 //! waiting, and each [`SCALE`] times as fast as the original: all durations, election timeouts
@@ -14,6 +15,7 @@
 //! a thread and of a sync is measured. A test that failed while the machine stalled for longer
 //! than servers wait for a heartbeat is run again, twice at most, and the stall is printed.
 
+mod keep;
 mod net;
 mod processes;
 mod server;
@@ -41,6 +43,7 @@ use hardlog_raft::{Config, sim::lab::Compaction};
 use self::processes::Processes;
 use super::{
     membership, mit_2a, mit_2b, mit_2c, mit_2d,
+    seeds::out_of,
     simulated::{NO_SNAPSHOTS, TEN_COMMANDS, quick_config},
 };
 
@@ -122,7 +125,14 @@ impl Test {
             let watch = Watch::start(servers.dir());
             let result = catch_unwind(AssertUnwindSafe(|| (self.body)(&mut servers)));
             stall = watch.longest_stall();
-            result.map_err(|panic| text(&*panic))
+            result.map_err(|panic| {
+                let to = out_of(&format!("suites::real::{}", self.name), seed);
+                match servers.fail(self.name, &to) {
+                    Ok(said) => eprint!("{said}"),
+                    Err(error) => eprintln!("not all of it is in {}: {error}", to.display()),
+                }
+                text(&*panic)
+            })
         }));
         let failed = failed.unwrap_or_else(|panic| Err(text(&*panic))).err();
         let failed = failed.map(|why| (why, stall > patience));

@@ -20,10 +20,15 @@ use std::{
 
 use bytes::Bytes;
 use hardlog::fs::sim::Rng;
-use hardlog_raft::{Config, NodeId, sim::lab::Compaction};
+use hardlog_raft::{
+    Config, NodeId,
+    sim::lab::Compaction,
+    trace::{Header, Tracer, What},
+};
 use tempfile::TempDir;
 
 use super::{
+    keep::{OWN_TRACE, keep},
     net::Net,
     server::{BIRTH, Birth, DIR, TEST, hex, unhex},
 };
@@ -132,6 +137,8 @@ pub(crate) struct Processes {
     began: Instant,
     rng: Rng,
     book: Book,
+    /// What is done to the servers, for the timeline of a test that fails.
+    tracer: Tracer,
 }
 
 fn id(server: usize) -> NodeId {
@@ -152,8 +159,11 @@ impl Processes {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
+        let dir = tempfile::tempdir()?;
+        let header = Header::of_process("suite", (0..size).map(id).collect());
+        let tracer = Tracer::to_file(dir.path().join(OWN_TRACE), &header)?;
         let mut cluster = Self {
-            dir: tempfile::tempdir()?,
+            dir,
             net: Net::new(scale, seed),
             seats: Vec::new(),
             places: BTreeMap::new(),
@@ -164,6 +174,7 @@ impl Processes {
             began: Instant::now(),
             rng: Rng::new(seed),
             book: Book::default(),
+            tracer,
         };
         for server in 0..size {
             cluster.places.insert(id(server), cluster.net.place()?);
@@ -178,6 +189,21 @@ impl Processes {
     /// The directory of the whole cluster.
     pub(super) fn dir(&self) -> &std::path::Path {
         self.dir.path()
+    }
+
+    /// The test failed: the servers are killed, and what is left of them is kept in a directory.
+    /// Returns what was written, in words.
+    pub(super) fn fail(self, test: &str, to: &std::path::Path) -> io::Result<String> {
+        self.tracer.note(0, || What::mark("fail", test.to_owned()));
+        for server in 0..self.seats.len() {
+            self.net.set_target(id(server), None);
+            drop(lock(&self.seats[server].process).take());
+        }
+        keep(self.dir.path(), to)
+    }
+
+    fn tell(&self, what: &'static str, server: usize) {
+        self.tracer.note(0, || What::fault(what, [id(server)]));
     }
 
     fn sit(&mut self, joins: bool) -> io::Result<usize> {
@@ -304,10 +330,16 @@ impl Servers for Processes {
     }
 
     fn connect(&mut self, server: usize) {
+        if !self.is_connected(server) {
+            self.tell("connect", server);
+        }
         self.net.connect(id(server));
     }
 
     fn disconnect(&mut self, server: usize) {
+        if self.is_connected(server) {
+            self.tell("disconnect", server);
+        }
         self.net.disconnect(id(server));
     }
 
@@ -341,12 +373,16 @@ impl Servers for Processes {
     }
 
     fn crash(&mut self, server: usize) {
+        if self.is_up(server) {
+            self.tell("crash", server);
+        }
         self.net.set_target(id(server), None);
         drop(lock(&self.seats[server].process).take());
     }
 
     fn restart(&mut self, server: usize) {
         if !self.is_up(server) {
+            self.tell("restart", server);
             let started = self.launch(server);
             started.unwrap_or_else(|error| panic!("server {server} does not start: {error}"));
         }

@@ -27,7 +27,8 @@ use bytes::Bytes;
 use hardlog::Options;
 use hardlog_raft::{
     Change, Command, Config, FrozenSnapshot, Handle, Member, Node, NodeConfig, NodeId, RoleName,
-    StateMachine, trace::Tracer,
+    StateMachine,
+    trace::{Header, Tracer},
 };
 
 /// Bytes of a segment.
@@ -95,7 +96,11 @@ impl Birth {
         Some(birth)
     }
 
-    fn config(&self, dir: PathBuf, listener: TcpListener) -> NodeConfig {
+    fn config(&self, dir: PathBuf, listener: TcpListener) -> io::Result<NodeConfig> {
+        let nodes = self.peers.keys().copied().collect();
+        // Beside the directory; the next start of the server begins another.
+        let trace = dir.with_extension("ndjson");
+        let (tracer, _) = Tracer::to_new_file(trace, &Header::of_process("suite", nodes))?;
         let raft = Config {
             tick: self.tick,
             heartbeat_ticks: self.heartbeat_ticks,
@@ -105,7 +110,7 @@ impl Birth {
             ..Config::classic()
         }
         .within_batch(SEGMENT / 2);
-        NodeConfig {
+        Ok(NodeConfig {
             id: self.id,
             cluster: 7,
             peers: self.peers.clone(),
@@ -116,8 +121,8 @@ impl Birth {
             keep_behind: self.keep_behind,
             listener: Some(listener),
             security: None,
-            tracer: Tracer::off(),
-        }
+            tracer,
+        })
     }
 }
 
@@ -193,7 +198,7 @@ fn serve(birth: &Birth, dir: PathBuf) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let machine = Teller { applied: BTreeMap::new(), to: BufWriter::new(told) };
-    let node = Node::start(birth.config(dir, listener), machine).map_err(io::Error::other)?;
+    let node = Node::start(birth.config(dir, listener)?, machine).map_err(io::Error::other)?;
     let handle = node.handle();
     writeln!(control, "{address}")?;
     let mut orders = BufReader::new(control.try_clone()?);
