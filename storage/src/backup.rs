@@ -12,12 +12,13 @@
 //! files that it names, and is refused by an open instead of passing for a shorter log.
 //! What it does not do: judge. A damaged log is copied with its damage, byte for byte.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use crate::{
     copy::{Copied, copy as copy_one},
     error::{Error, Result},
-    fs::{Dir, Fs},
+    fs::{Access, Dir, File, Fs, read_full},
+    header::BATCHES_AT,
     inspect::{Role, VerifyOptions, VerifyReport, look, verify},
     layout::{index_name, segment_name, snapshot_name},
 };
@@ -131,7 +132,9 @@ fn copy_all(
     for (at, segment) in report.segments.iter().rev().enumerate() {
         // What is written behind the end of the look is not copied: half of it may be there.
         let end = (live && segment.role == Role::Active).then_some(segment.end);
+        let watch = Watch::begin(from, segment_name(segment.id))?;
         copy(Dir::Root, segment_name(segment.id), end)?;
+        watch.end()?;
         if at == 0 {
             // DURABILITY: the newest first: older ones alone would be a shorter log.
             to.sync_dir(Dir::Root).map_err(|e| Error::io("sync", to.root(), e))?;
@@ -146,6 +149,39 @@ fn copy_all(
         copy(Dir::Root, index_name(id), None)?;
     }
     Ok(())
+}
+
+/// Sees whether a file was given to another segment while it was copied (`reuse`): its headers are
+/// the first that is written over.
+struct Watch {
+    name: String,
+    file: Arc<dyn File>,
+    front: Vec<u8>,
+}
+
+impl Watch {
+    fn begin(fs: &dyn Fs, name: String) -> Result<Self> {
+        let file =
+            fs.open(Dir::Root, &name, Access::Read).map_err(|e| Error::io("open", &name, e))?;
+        let front = Self::front(&*file, &name)?;
+        Ok(Self { name, file, front })
+    }
+
+    fn front(file: &dyn File, name: &str) -> Result<Vec<u8>> {
+        let mut front = vec![0; usize::try_from(BATCHES_AT).expect("8192")];
+        let len = read_full(file, &mut front, 0).map_err(|e| Error::io("read", name, e))?;
+        front.truncate(len);
+        Ok(front)
+    }
+
+    /// # Errors
+    /// As if the name were gone, which it is.
+    fn end(self) -> Result<()> {
+        if Self::front(&*self.file, &self.name)? == self.front {
+            return Ok(());
+        }
+        Err(Error::io("copy", &self.name, io::ErrorKind::NotFound.into()))
+    }
 }
 
 #[cfg(test)]

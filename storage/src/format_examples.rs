@@ -45,6 +45,7 @@ fn the_header_is_as_documented() {
         batch_max: 131_072,
         predecessor: Some(Predecessor { id: 1, salt: SALT_BEFORE, end: 12_288, last_seq: 7 }),
         born_end: 12_376,
+        reused: false,
     };
     check("header", &header.encode());
 }

@@ -139,6 +139,7 @@ fn segments() -> Option<[Arc<Segment>; 2]> {
         batch_max: 0,
         predecessor: None,
         born_end: 0,
+        reused: false,
     };
     let segment = |id| {
         let named = (Arc::clone(&file), "x".into());

@@ -20,6 +20,8 @@ pub(crate) const FORMAT_MAJOR: u16 = 1;
 pub(crate) const FORMAT_MINOR: u16 = 0;
 /// CRC-32/IEEE.
 const CHECKSUM_CRC32: u16 = 1;
+/// Bit of the compatible features: see [`Header::reused`].
+const REUSED: u64 = 1;
 
 /// What a segment says of the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(crate) struct Header {
     pub(crate) predecessor: Option<Predecessor>,
     /// All before this offset was synced before the file got its name.
     pub(crate) born_end: u64,
+    /// The file held an older segment before: bytes of that may stand behind the last batch.
+    pub(crate) reused: bool,
 }
 
 /// Why two copies make no header.
@@ -67,7 +71,8 @@ impl Header {
         LE::write_u16(&mut out[8..10], FORMAT_MAJOR);
         LE::write_u16(&mut out[10..12], FORMAT_MINOR);
         LE::write_u16(&mut out[12..14], CHECKSUM_CRC32);
-        // 16..40: features compat, incompat, ro-compat: none yet.
+        // 24..40: features incompat and ro-compat: none yet.
+        LE::write_u64(&mut out[16..24], if self.reused { REUSED } else { 0 });
         out[40..56].copy_from_slice(&self.log_id.0);
         let pred = self.predecessor.unwrap_or(Predecessor { id: 0, salt: 0, end: 0, last_seq: 0 });
         let words = [
@@ -126,7 +131,8 @@ fn decode_copy(copy: &[u8]) -> Result<Header, BadHeader> {
     let [id, salt, created, batch_max, pred_id, pred_salt, end, last_seq, born_end] = words;
     let predecessor =
         (pred_id != 0).then_some(Predecessor { id: pred_id, salt: pred_salt, end, last_seq });
-    Ok(Header { log_id, id, salt, created, batch_max, predecessor, born_end })
+    let reused = LE::read_u64(&copy[16..24]) & REUSED != 0;
+    Ok(Header { log_id, id, salt, created, batch_max, predecessor, born_end, reused })
 }
 
 #[cfg(test)]
@@ -143,6 +149,7 @@ mod tests {
             batch_max: 1 << 20,
             predecessor,
             born_end: 8200,
+            reused: false,
         }
     }
 

@@ -180,7 +180,10 @@ impl Wal {
         };
         let mut half = match seen.spare.take() {
             Some(half) => half,
-            None => self.begin_spare()?,
+            None => match self.reuse(|| self.take_unnamed(&mut self.writer())) {
+                Some(spare) => spare,
+                None => self.begin_spare()?,
+            },
         };
         let len = self.options.segment_size;
         while half.len < due && !self.wake.is_stopped() {
@@ -195,7 +198,7 @@ impl Wal {
             }
             half.len = to;
         }
-        if half.len == len {
+        if half.len >= len {
             self.writer().spare = Some(half);
         } else {
             seen.spare = Some(half);
@@ -223,7 +226,7 @@ impl Wal {
             Ok(file)
         });
         match made {
-            Ok(file) => Ok(Spare { name, file, len: 0 }),
+            Ok(file) => Ok(Spare { name, file, len: 0, reused: false }),
             Err(e) => {
                 let _ = self.fs.unlink(Dir::Tmp, &name);
                 Err(Error::io("create", path, e))
@@ -291,17 +294,21 @@ impl Wal {
         let chain = &writer.chain;
         let oldest = chain.iter().rposition(|s| s.state_empty || s.state_next <= proven.first);
         let Some(oldest) = oldest.filter(|&at| at > 0) else { return self.retire(proven.mark) };
-        let gone: Vec<u64> = writer.chain.drain(..oldest).map(|s| s.id()).collect();
-        for id in gone {
+        let gone: Vec<Arc<Segment>> = writer.chain.drain(..oldest).collect();
+        self.let_go(writer, &proven);
+        for segment in gone {
+            segment.leave();
+            let id = segment.id();
             // DURABILITY: no directory sync: a name that comes back lies below the chain and is
             // recognised as a leftover.
-            if let Err(e) = self.fs.unlink(Dir::Root, &segment_name(id)) {
+            if !self.put_by(writer, &segment)
+                && let Err(e) = self.fs.unlink(Dir::Root, &segment_name(id))
+            {
                 tracing::warn!(segment = id, error = %e, "a trimmed segment could not be removed");
                 break;
             }
             let _ = self.fs.unlink(Dir::Root, &index_name(id));
         }
-        self.let_go(writer, &proven);
         self.retire(proven.mark);
     }
 

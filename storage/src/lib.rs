@@ -76,6 +76,7 @@ mod recent;
 mod recovery;
 pub mod repair;
 mod report;
+mod reuse;
 mod scan;
 mod scrub;
 mod segment;

@@ -440,7 +440,8 @@ impl Log {
     }
 
     /// Syncs, writes a last marker so that even the last batch is provable, syncs that, and ends.
-    /// The only place where a last sync can fail; dropping a log syncs nothing.
+    /// Where old bytes stand behind the last batch ([`Options::reuse_files`]) the log goes on in a
+    /// new file first, which ends in zeros: so the next open finds a clean end. The only place where a last sync can fail; dropping a log syncs nothing.
     ///
     /// # Errors
     /// `Io`, `Full`, `Poisoned`.
@@ -462,6 +463,16 @@ impl Drop for Log {
 impl Wal {
     fn settle_for_good(&self) -> Result<()> {
         self.sync_and_settle()?;
+        let reused = {
+            let mut writer = self.writer();
+            self.end_reuse(&mut writer);
+            writer.segment.header.reused
+        };
+        if reused && let Err(e) = self.rotate() {
+            self.writer().check_poison()?;
+            // Nothing is lost, but the next open cannot know that.
+            tracing::warn!(error = %e, "closed in a file that was used before");
+        }
         let stated = {
             let mut writer = self.writer();
             writer.check_poison()?;

@@ -9,6 +9,7 @@
 //! | `raft_wal_sync_failures_total` | counter |
 //! | `raft_wal_scrubbed_bytes_total`, `raft_wal_damaged_batches_total` | counters |
 //! | `raft_wal_oldest_unverified_seconds` | gauge: age of the oldest byte not scrubbed yet |
+//! | `raft_wal_files_reused_total` | counter: files of trimmed segments that became segments again |
 //! | `raft_wal_recovery_duration_seconds` | histogram |
 //! | `raft_wal_recovery_dropped_bytes_total` | counter: bytes that open went on without |
 
@@ -44,6 +45,10 @@ pub(crate) fn scrubbed(bytes: u64) {
 
 pub(crate) fn damaged(batches: u64) {
     count("raft_wal_damaged_batches_total", batches);
+}
+
+pub(crate) fn file_reused() {
+    count("raft_wal_files_reused_total", 1);
 }
 
 pub(crate) fn recovered(took: Duration, dropped: u64) {

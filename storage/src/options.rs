@@ -41,6 +41,7 @@ pub struct Options {
     pub(crate) snapshots_kept: usize,
     pub(crate) snapshot_chunk: u32,
     pub(crate) create_if_missing: bool,
+    pub(crate) reuse_files: usize,
     pub(crate) omit_sync: Option<SyncPoint>,
     pub(crate) gather_always: bool,
 }
@@ -66,6 +67,7 @@ impl Default for Options {
             snapshots_kept: 2,
             snapshot_chunk: 1 << 20,
             create_if_missing: false,
+            reuse_files: 0,
             omit_sync: None,
             gather_always: false,
         }
@@ -117,6 +119,20 @@ impl Options {
         /// Whether `open` may create a log where none is: for demos and tests. A mount that is
         /// missing then becomes a node that has forgotten its vote.
         create_if_missing: bool,
+        /// How many files of trimmed segments may wait in `tmp/` to be written again in place of new
+        /// ones, at most 64; 0 by default, which unlinks each. New space is filled with zeros before
+        /// batches are written to it, so each byte is written twice; a file that was a segment before
+        /// need not be, and 1 or 2 are enough where about one segment at a time is trimmed. Files
+        /// made by this process are reused, and those only that have one name and no reader.
+        ///
+        /// What it costs: the files that wait take space that a trim would give back. And where old
+        /// bytes stand behind the last batch there is no clean end: after a kill or a power cut with
+        /// such a segment open, `open` reports [`maybe_lost`](crate::Log::maybe_lost), whether
+        /// anything was lost or not. [`Log::close`](crate::Log::close) leaves a clean end. For a node
+        /// of a Raft cluster `maybe_lost` means a start of more caution: what that is, is the
+        /// embedder's choice (`hardlog-raft` acknowledges it by itself once an entry of a later term
+        /// is committed and durable). An open after a kill also reads that segment to its end.
+        reuse_files: usize,
     }
 
     /// Leaves out one sync. For the campaigns, which must then find a loss.
@@ -158,6 +174,9 @@ impl Options {
         }
         if !(4096..=16 << 20).contains(&self.snapshot_chunk) {
             return bad("snapshot_chunk must lie between 4 KiB and 16 MiB");
+        }
+        if self.reuse_files > 64 {
+            return bad("reuse_files must be at most 64");
         }
         if self.first_index > crate::entry::INDEX_MAX {
             return bad("first_index must be below u64::MAX");

@@ -36,6 +36,9 @@ pub struct RecoveryReport {
     pub verdict: Option<Verdict>,
     /// The row of the decision table that said so; None where the end was stated.
     pub row: Option<Row>,
+    /// The file of that segment had been another one's before (`Options::reuse_files`): old bytes may
+    /// stand behind the end, and `dropped_bytes` counts none that no valid head says are of this one.
+    pub reused_file: bool,
     /// Bytes behind the end that open went on without (they are left where they are).
     pub dropped_bytes: u64,
     /// Valid batches found behind the end: not in order, so not counted.
@@ -93,6 +96,10 @@ impl fmt::Display for RecoveryReport {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             match verdict {
                 Verdict::CleanEnd => write!(f, "\n  {name} ends cleanly at {offset:#x}")?,
+                Verdict::Unproven if self.reused_file => write!(
+                    f,
+                    "\n  {name} ends at {offset:#x}, in a file that was used before: behind it stand bytes of an older segment, and nothing states whether any that are gone were durable (each kill of a log that reuses files leaves this)"
+                )?,
                 Verdict::Unproven => write!(
                     f,
                     "\n  {name}: unproven tail at {offset:#x}: {} bytes dropped; nothing states that they were durable (an ordinary power cut leaves this)",

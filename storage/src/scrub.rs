@@ -48,11 +48,17 @@ pub(crate) fn run(wal: &Weak<Wal>) {
         let oldest = seen.iter().map(|s| s.at.elapsed()).max();
         let age = if due.is_some() { Some(started.elapsed()) } else { oldest };
         metrics::oldest_unverified(age.unwrap_or_default());
-        if let Some(segment) = due.filter(|_| wal.options.scrub_rate > 0) {
+        let due = due.filter(|_| wal.options.scrub_rate > 0).cloned();
+        // Held no longer: a file that is trimmed meanwhile may be reused.
+        drop(sealed);
+        if let Some(segment) = due {
             seen.retain(|s| s.id != segment.id());
-            match wal.scrub(segment, wal.options.scrub_rate) {
+            match wal.scrub(&segment, wal.options.scrub_rate) {
                 Ok(()) => {}
-                Err(e) => tracing::error!(error = %e, segment = segment.id(), "scrub"),
+                Err(e) => {
+                    segment.distrust();
+                    tracing::error!(error = %e, segment = segment.id(), "scrub");
+                }
             }
             seen.push(Seen { id: segment.id(), at: Instant::now() });
             continue;
@@ -78,7 +84,7 @@ impl Wal {
         let pred_seq = segment.header.predecessor.map_or(0, |p| p.last_seq);
         let mut scan = Scan::new(&*segment.file, segment.frame(end), BATCHES_AT, pred_seq);
         let mut counted = BATCHES_AT;
-        while scan.offset < end {
+        while scan.offset < end && !segment.has_left() {
             let offset = scan.offset;
             let (step, _) = scan.next().map_err(|e| Error::io("scrub", &segment.path, e))?;
             match step {
@@ -107,7 +113,8 @@ impl Wal {
             }
         }
         metrics::scrubbed(scan.offset - counted);
-        if self.options.read_mode == ReadMode::Mapped && segment.mapped().is_none() {
+        let whole = scan.offset >= end && self.options.read_mode == ReadMode::Mapped;
+        if whole && segment.mapped().is_none() {
             segment.map()?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -46,6 +46,12 @@ pub(crate) struct Segment {
     fence: AtomicU64,
     filling: Mutex<()>,
     map: OnceLock<Bytes>,
+    /// Made by this process: then it is known that everything before the fence was written once.
+    pub(crate) made_here: bool,
+    /// Trimmed, and without its name: nobody need begin to read it.
+    gone: AtomicBool,
+    /// A write, a sync or a read of it failed.
+    suspect: AtomicBool,
 }
 
 impl Segment {
@@ -66,7 +72,35 @@ impl Segment {
             fence: AtomicU64::new(fence),
             filling: Mutex::new(()),
             map: OnceLock::new(),
+            made_here: false,
+            gone: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
         }
+    }
+
+    /// Says that a write, a sync or a read of the file failed: some of its sectors may be bad.
+    pub(crate) fn distrust(&self) {
+        self.suspect.store(true, Ordering::Release);
+    }
+
+    /// Whether something of it failed.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Acquire)
+    }
+
+    /// Says that the file has lost its name; those who read it ahead of need stop.
+    pub(crate) fn leave(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether the file has lost its name.
+    pub(crate) fn has_left(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// The file, for another use. What is known of it is forgotten, its map let go.
+    pub(crate) fn into_file(self) -> Arc<dyn File> {
+        self.file
     }
 
     pub(crate) const fn id(&self) -> SegmentId {

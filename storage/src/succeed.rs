@@ -14,7 +14,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    batch::{PAGE, Seal, encode, encode_state, marker_at, promises, seal},
+    batch::{HEAD_LEN, PAGE, Seal, encode, encode_state, marker_at, promises, seal},
     entry::LogId,
     error::{Error, Result},
     fs::{Dir, File, Fs, SyncPoint, write_full},
@@ -35,7 +35,10 @@ use crate::{
 pub(crate) struct Spare {
     pub(crate) name: String,
     pub(crate) file: Arc<dyn File>,
+    /// How far its blocks were written before.
     pub(crate) len: u64,
+    /// It was a segment before: anything may stand where zeros would be. See `reuse`.
+    pub(crate) reused: bool,
 }
 
 /// What a successor begins with.
@@ -123,6 +126,7 @@ impl Wal {
     /// Goes on in a new segment after a failed write or sync: State as of P, everything after P
     /// written again from memory. Only the lane's holder may.
     pub(crate) fn go_on(&self, _lane: &Lane<'_>, writer: &mut Writer) -> Result<()> {
+        writer.segment.distrust();
         let (base, again) = self.proven(writer);
         let predecessor = named(&writer.segment.header, &base);
         self.succeed(writer, base, again, predecessor)
@@ -175,7 +179,7 @@ impl Wal {
             newest: writer.version.state.clone(),
         };
         let skips = predecessor.is_none_or(|p| p.id != header.id);
-        let begun = match self.site().begin(&plan, writer.spare.take()) {
+        let begun = match self.site().begin(&plan, self.spare(writer)) {
             Ok(begun) => begun,
             Err(Failure::Before(e)) => return Err(e),
             Err(Failure::AfterRename(e)) => {
@@ -255,11 +259,12 @@ fn named(header: &Header, base: &Base) -> Option<Predecessor> {
 impl Site<'_> {
     /// Makes, names and secures the segment of `plan`.
     pub(crate) fn begin(&self, plan: &Plan, spare: Option<Spare>) -> Result<Begun, Failure> {
-        let (name, file, len) = self.blank(plan.id, spare).map_err(Failure::Before)?;
-        let begun = self.fill_in(plan, &file, len).and_then(|begun| {
-            self.sync_file_of(&file, &name, SyncPoint::Successor)?;
+        let blank = self.blank(plan.id, spare).map_err(Failure::Before)?;
+        let begun = self.fill_in(plan, &blank).and_then(|begun| {
+            self.sync_file_of(&blank.file, &blank.name, SyncPoint::Successor)?;
             Ok(begun)
         });
+        let name = blank.name;
         let begun = match begun {
             Ok(begun) => begun,
             Err(e) => {
@@ -283,9 +288,9 @@ impl Site<'_> {
     }
 
     /// An empty file in `tmp/`, or the spare.
-    fn blank(&self, id: SegmentId, spare: Option<Spare>) -> Result<(String, Arc<dyn File>, u64)> {
-        if let Some(Spare { name, file, len }) = spare {
-            return Ok((name, file, len));
+    fn blank(&self, id: SegmentId, spare: Option<Spare>) -> Result<Spare> {
+        if let Some(spare) = spare {
+            return Ok(spare);
         }
         let name = segment_name(id);
         let path = || self.fs.root().join(Dir::Tmp.name()).join(&name);
@@ -298,11 +303,12 @@ impl Site<'_> {
             other => other,
         };
         let file = created.map_err(|e| Error::io("create", path(), e))?;
-        Ok((name, file, 0))
+        Ok(Spare { name, file, len: 0, reused: false })
     }
 
     /// Headers, State, the batches after P, the marker, and zeros for the reserve.
-    fn fill_in(&self, plan: &Plan, file: &Arc<dyn File>, len: u64) -> Result<Begun> {
+    fn fill_in(&self, plan: &Plan, blank: &Spare) -> Result<Begun> {
+        let Spare { file, len, reused, .. } = blank;
         let path = segment_path(self.fs, plan.id);
         let wrap = |e| Error::io("write to", &path, e);
         let salt = self.fs.random().map_err(wrap)?;
@@ -343,8 +349,13 @@ impl Site<'_> {
         seal(&mut marker, place(at, last, true));
         put(&marker, at)?;
         let end = at + marker.len() as u64;
+        if *reused {
+            // The zero heads before and behind the marker, and the rest of both pages with them.
+            fill(&**file, offset, at).map_err(wrap)?;
+            fill(&**file, end, (end + HEAD_LEN as u64).next_multiple_of(PAGE)).map_err(wrap)?;
+        }
         let room = (end + self.options.reserve()).next_multiple_of(PAGE);
-        fill(&**file, end.max(len), room).map_err(wrap)?;
+        fill(&**file, end.max(*len), room).map_err(wrap)?;
 
         let header = Header {
             log_id: self.log_id,
@@ -354,13 +365,16 @@ impl Site<'_> {
             batch_max: self.batch_bound(plan),
             predecessor: plan.predecessor,
             born_end: end,
+            reused: *reused,
         };
         let copy = header.encode();
         put(&copy, 0)?;
         put(&copy, PAGE)?;
         let named = (state.next, state.is_empty());
         let file = (Arc::clone(file), path.clone());
-        let segment = Arc::new(Segment::new(header, file, named, room.max(len)));
+        let mut segment = Segment::new(header, file, named, room.max(*len));
+        segment.made_here = true;
+        let segment = Arc::new(segment);
         Ok(Begun { segment, state_end, state, moved, end })
     }
 

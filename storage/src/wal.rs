@@ -34,6 +34,7 @@ use crate::{
     options::Options,
     places::Places,
     recent::{Kept, Recent},
+    reuse::Retired,
     segment::Segment,
     snapshot::SnapshotStore,
     state::LogState,
@@ -97,6 +98,8 @@ pub(crate) struct Writer {
     pub(crate) halt: Option<Halt>,
     /// A segment file prepared in `tmp/`.
     pub(crate) spare: Option<crate::succeed::Spare>,
+    /// Files of trimmed segments in `tmp/`, to be spares again.
+    pub(crate) retired: Retired,
     /// Sealed segments whose index file is not written yet.
     pub(crate) unindexed: Vec<(Arc<Segment>, Identity, Summary)>,
     /// Somebody who may not wait found the segment full or spent: the keeper makes the successor.

@@ -6,22 +6,31 @@ use hardlog::{
     Entry, Error, HardState, Log, Options,
     fs::sim::{EIO, ENOSPC, Effect, SimFs},
 };
-use hardlog_tests::{calls, crash::world::options};
+use hardlog_tests::{
+    calls::{self, Way},
+    crash::world::options,
+};
 
 #[test]
 fn any_call_may_fail_once_or_from_then_on() {
-    each_call_fails(false);
+    each_call_fails(Way::Plain);
 }
 
 /// The same where batches are kept back and written together, as beside a sync.
 #[test]
 fn any_call_may_fail_while_batches_are_gathered() {
-    each_call_fails(true);
+    each_call_fails(Way::Gathered);
 }
 
-fn each_call_fails(gather: bool) {
-    let calls = calls::count(gather).unwrap();
-    assert!(calls > if gather { 180 } else { 200 }, "only {calls} calls");
+/// The same where the files of trimmed segments are used again.
+#[test]
+fn any_call_may_fail_while_files_are_reused() {
+    each_call_fails(Way::Reused);
+}
+
+fn each_call_fails(way: Way) {
+    let calls = calls::count(way).unwrap();
+    assert!(calls > if way == Way::Gathered { 180 } else { 200 }, "only {calls} calls");
     let effects = [
         Effect::Fail(EIO),
         Effect::Fail(ENOSPC),
@@ -33,7 +42,7 @@ fn each_call_fails(gather: bool) {
     for n in 0..calls {
         for effect in effects {
             for lasting in [false, true] {
-                match calls::strike(n, effect, lasting, gather) {
+                match calls::strike(n, effect, lasting, way) {
                     Ok(run) => {
                         struck += u64::from(run.struck > 0);
                         errors += u64::from(run.errors > 0);

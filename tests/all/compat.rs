@@ -177,7 +177,7 @@ fn dump(sim: &SimFs) -> String {
 
 type Maker = (&'static str, fn() -> SimFs);
 
-const MAKERS: [Maker; 11] = [
+const MAKERS: [Maker; 12] = [
     ("empty", empty),
     ("all-kinds", all_kinds),
     ("reset", reset),
@@ -189,6 +189,7 @@ const MAKERS: [Maker; 11] = [
     ("missing-marker", missing_marker),
     ("rotten-payload", rotten_payload),
     ("rotten-head", rotten_head),
+    ("reused-file", reused_file),
 ];
 
 fn options() -> Options {
@@ -371,5 +372,27 @@ fn rotten_head() -> SimFs {
     log.close().unwrap();
     let (name, at) = find(&sim, &entry(3, 1, 100));
     sim.flip_bit(Dir::Root, &name, at - TO_PAYLOAD + 9, 3);
+    sim
+}
+
+/// Killed while the active segment stood in a file full of batches of an older one, a vote among them.
+fn reused_file() -> SimFs {
+    let sim = SimFs::new(11);
+    let options = options().reuse_files(1);
+    let mut log = Log::create_on(Arc::new(sim.clone()), options).unwrap();
+    append(&mut log, 1..10, 1, 900);
+    log.save_hard_state(HardState { term: 2, vote: Some(7), commit: 3 }).unwrap();
+    append(&mut log, 10..40, 2, 900);
+    log.trim_prefix(39).unwrap();
+    log.reclaim().unwrap();
+    log.rotate_now().unwrap();
+    log.save_hard_state(HardState { term: 3, vote: None, commit: 39 }).unwrap();
+    log.rotate_now().unwrap();
+    append(&mut log, 40..43, 3, 500);
+    log.sync().unwrap();
+    let (name, _) = find(&sim, &entry(42, 3, 500));
+    let bytes = sim.read_file(Dir::Root, &name).unwrap();
+    assert!(hardlog_tests::evidence::is_used_file(&bytes));
+    assert!(bytes.windows(18).any(|window| window == b"entry 8 of term 1;"), "old bytes");
     sim
 }

@@ -51,6 +51,21 @@ fn batches_that_were_written_together_keep_every_promise() {
     }
 }
 
+/// Files of trimmed segments that are written again: each history begins in one full of old batches.
+#[test]
+fn files_that_were_used_before_keep_every_promise() {
+    let (states, seed) = (env("HARDLOG_STATES", 150_000) / 4, env("HARDLOG_SEED", 1));
+    let base = Opts { reuse: true, seed, ..Opts::default() };
+    let result = Campaign { depth: 1, base, ..Campaign::new(states, seed) }.run();
+    let shown = shown(&result);
+    println!("{shown}");
+    assert!(result.found.is_none(), "{shown}");
+    assert!(result.tally.states >= states, "{shown}");
+    for row in ["row 5, unproven", "kill -9: row 5, unproven", "kill -9 and cut: row 5, unproven"] {
+        assert!(result.tally.rows.get(row).is_some_and(|count| *count > 100), "{row}: {shown}");
+    }
+}
+
 /// Which letters show what a sync is for, and how long a history must be.
 const CONTROLS: [(SyncPoint, &str, usize); 7] = [
     (SyncPoint::Batches, "es", 2),
@@ -71,10 +86,16 @@ const LONGER_CONTROLS: [(SyncPoint, &str); 2] =
 #[test]
 fn no_sync_can_be_left_out() {
     for point in SyncPoint::ALL {
+        if point == SyncPoint::LostName {
+            let reuse = Opts { every: true, reuse: true, ..Opts::default() };
+            missed_in("eTr", point, &reuse);
+            continue;
+        }
         let control = CONTROLS.iter().find(|(of, ..)| *of == point);
         let Some((_, letters, depth)) = control else {
             let longer = LONGER_CONTROLS.iter().find(|(of, _)| *of == point);
-            missed_in(longer.expect("each sync has its control").1, point);
+            let rot = Opts { every: true, rot: 40, ..Opts::default() };
+            missed_in(longer.expect("each sync has its control").1, point, &rot);
             continue;
         };
         let campaign = |omit| Campaign {
@@ -93,8 +114,8 @@ fn no_sync_can_be_left_out() {
 }
 
 /// `history` loses something without the sync, and nothing with it.
-fn missed_in(history: &str, point: SyncPoint) {
-    let look = |omit| explore(history, &Opts { every: true, rot: 40, omit, ..Opts::default() });
+fn missed_in(history: &str, point: SyncPoint, opts: &Opts) {
+    let look = |omit| explore(history, &Opts { omit, ..opts.clone() });
     let without = look(Some(point));
     println!("without {point:?}, {history}: {:?}", without.found);
     assert!(without.found.is_some(), "nobody misses {point:?} in {history}");

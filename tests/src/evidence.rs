@@ -50,6 +50,18 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
+/// The number of the segment whose header stands in the front of a file, in either copy.
+#[must_use]
+pub fn number(bytes: &[u8]) -> Option<u64> {
+    u64_at(header(bytes)?, 56)
+}
+
+/// Whether the header says that the file was used before.
+#[must_use]
+pub fn is_used_file(bytes: &[u8]) -> bool {
+    header(bytes).and_then(|header| u64_at(header, 16)).is_some_and(|features| features & 1 == 1)
+}
+
 /// The segments of a disk, oldest first; those without a valid header are left out.
 #[must_use]
 pub fn segments(fs: &SimFs) -> Vec<Segment> {
@@ -57,13 +69,17 @@ pub fn segments(fs: &SimFs) -> Vec<Segment> {
     names.filter_map(|name| segment(&fs.read_file(Dir::Root, &name)?, name)).collect()
 }
 
-fn segment(bytes: &[u8], name: String) -> Option<Segment> {
-    let header = [0, 4096].into_iter().find_map(|at| {
+fn header(bytes: &[u8]) -> Option<&[u8]> {
+    [0, 4096].into_iter().find_map(|at| {
         let copy = bytes.get(at..at + HEADER_LEN)?;
         let valid = copy.starts_with(b"hardlog\n")
             && u32_at(copy, 128)? == crc32fast::hash(copy.get(..128)?);
         valid.then_some(copy)
-    })?;
+    })
+}
+
+fn segment(bytes: &[u8], name: String) -> Option<Segment> {
+    let header = header(bytes)?;
     let salt = u64_at(header, 64)?;
     let mut heads = Vec::new();
     for at in (BATCHES_AT..bytes.len()).step_by(8) {

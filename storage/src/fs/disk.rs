@@ -28,7 +28,10 @@ use std::{
         unix::fs::{DirBuilderExt, FileExt},
     },
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{Ordering, fence},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -185,7 +188,7 @@ impl Fs for DiskFs {
         };
         let flags = mode | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(not_followed)?;
-        Ok(Arc::new(DiskFile { file: regular(fd)? }))
+        Ok(Arc::new(DiskFile { file: regular(fd)?, maps: map::Maps::default() }))
     }
 
     fn create(&self, dir: Dir, name: &str) -> io::Result<Arc<dyn File>> {
@@ -193,7 +196,7 @@ impl Fs for DiskFs {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.dir(dir)?, name, flags, FILE_MODE)?;
-        Ok(Arc::new(DiskFile { file: fd.into() }))
+        Ok(Arc::new(DiskFile { file: fd.into(), maps: map::Maps::default() }))
     }
 
     fn rename(&self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()> {
@@ -294,6 +297,7 @@ impl Fs for DiskFs {
 #[derive(Debug)]
 struct DiskFile {
     file: fs::File,
+    maps: map::Maps,
 }
 
 impl File for DiskFile {
@@ -343,7 +347,14 @@ impl File for DiskFile {
     }
 
     fn map(&self) -> io::Result<Option<Bytes>> {
-        map::map(&self.file).map(Some)
+        map::map(&self.file, &self.maps).map(Some)
+    }
+
+    fn is_sole(&self) -> io::Result<bool> {
+        let unmapped = Arc::strong_count(&self.maps) == 1;
+        // Whoever read through a map did so before it was counted out.
+        fence(Ordering::Acquire);
+        Ok(unmapped && rustix::fs::fstat(&self.file)?.st_nlink == 1)
     }
 }
 

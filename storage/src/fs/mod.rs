@@ -241,6 +241,17 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system says.
     fn map(&self) -> io::Result<Option<Bytes>>;
+
+    /// Whether nobody but the holder of this handle has a way to the file's bytes, as far as can be
+    /// known: it has exactly one name, and of the maps made through this handle none is left. Other
+    /// handles of the file are not seen. A file for which this holds may be written over. A storage
+    /// that cannot tell says no, as here.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn is_sole(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 /// Refuses a name that is no plain file name: every implementation asks this first.
@@ -305,11 +316,14 @@ pub enum SyncPoint {
     Trim,
     /// The marker that states that the trim is durable, before the files below it go.
     TrimMarker,
+    /// The root directory after a trimmed file lost its name there, before the file is written over
+    /// (`Options::reuse_files`). No call of its own: the sync of the next rotation serves.
+    LostName,
 }
 
 impl SyncPoint {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Batches,
         Self::Seal,
         Self::Successor,
@@ -319,6 +333,7 @@ impl SyncPoint {
         Self::SnapshotName,
         Self::Trim,
         Self::TrimMarker,
+        Self::LostName,
     ];
 }
 

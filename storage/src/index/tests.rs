@@ -156,6 +156,7 @@ fn segment(id: u64) -> Arc<Segment> {
         batch_max: 0,
         predecessor: None,
         born_end: 0,
+        reused: false,
     };
     let file = (Arc::new(Image::default()) as _, PathBuf::new());
     Arc::new(Segment::new(header, file, (0, true), 0))

@@ -287,10 +287,15 @@ impl Show<'_, '_> {
         let stopped = Position { segment: row.id, offset: ending.x, seq: ending.seq };
         if flow.is_continue() && ending.verdict == Verdict::Unproven {
             let severity = if self.live { Severity::Note } else { Severity::Warning };
+            let says = if header.reused && ending.dropped == 0 {
+                "the file was used before: behind its end stand bytes of an older segment"
+            } else {
+                "nothing later states that it was durable"
+            };
             let finding = Finding::new(Code::W101, severity, path)
                 .at(ending.x, ending.dropped)
                 .judged(ending.verdict, ending.evidence)
-                .says("nothing later states that it was durable");
+                .says(says);
             return Ok((self.damage(finding), Some(stopped)));
         }
         Ok((flow, Some(stopped)))

@@ -112,6 +112,11 @@ impl Judge<'_> {
             } else {
                 maybe_lost = Some(maybe_lost.map_or(low, |older| older.min(low)));
                 match ending.behind {
+                    0 if top.header.reused => {
+                        "the file was used before, and behind its end stand bytes of an older \
+                         segment; nothing states whether any that are gone were durable"
+                            .to_owned()
+                    }
                     0 => "nothing later states that it was durable".to_owned(),
                     n => format!(
                         "nothing later states that it was durable; valid heads behind it: {n}"

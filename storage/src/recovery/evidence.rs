@@ -101,7 +101,9 @@ impl Place<'_> {
         let content =
             if stated { end } else { content_end(self.file, at.x, end).map_err(|e| self.io(e))? };
         let empty = at.zero_head && content == at.x;
-        let mut beyond = Beyond { end: content, ..Beyond::default() };
+        // Where old bytes may stand, nobody knows which of them are a loss.
+        let known = if self.header.reused { at.x } else { content };
+        let mut beyond = Beyond { end: known, ..Beyond::default() };
         if !empty {
             search(self.file, self.frame, at.x, at.seq, |head, bytes| {
                 beyond.head(at.x, at.seq, head, bytes);

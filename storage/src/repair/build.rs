@@ -147,6 +147,7 @@ impl<'a> Draft<'a> {
             batch_max: self.site.batch_max.max(self.largest),
             predecessor: self.site.predecessor,
             born_end: end,
+            reused: false,
         };
         let copy = header.encode();
         for offset in [0, PAGE] {

@@ -42,6 +42,7 @@ impl Tape {
             batch_max: 128 << 10,
             predecessor,
             born_end: 0,
+            reused: false,
         };
         let mut tape =
             Self { bytes: vec![0; len], header, at: BATCHES_AT, seq, durable: seq, state };

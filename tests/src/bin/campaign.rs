@@ -47,6 +47,7 @@ fn parse() -> std::result::Result<Args, String> {
                 args.opts.omit = Some(*found.ok_or(format!("no sync {name}"))?);
             }
             "--gather" => args.opts.gather = true,
+            "--reuse" => args.opts.reuse = true,
             "--nested" => args.opts.nested = true,
             "--list" => args.list = true,
             other => return Err(format!("no option {other}")),
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(what) => {
             println!(
-                "{what}\nusage: campaign [--states N] [--seed S] [--depth D] [--length L] [--ops LETTERS]\n       campaign --history LETTERS [--seed S] [--limit N] [--rot N] [--journal] [--nested]\n       campaign --list"
+                "{what}\nusage: campaign [--states N] [--seed S] [--depth D] [--length L] [--ops LETTERS] [--gather] [--reuse]\n       campaign --history LETTERS [--seed S] [--limit N] [--rot N] [--journal] [--nested]\n       campaign --list"
             );
             return ExitCode::from(2);
         }
@@ -81,7 +82,8 @@ fn main() -> ExitCode {
             let new = Campaign::new(args.states, args.opts.seed);
             let letters = args.letters.unwrap_or(new.letters.clone());
             let (depth, length) = (args.depth, args.length);
-            let base = Opts { omit: args.opts.omit, gather: args.opts.gather, ..new.base.clone() };
+            let Opts { omit, gather, reuse, .. } = args.opts;
+            let base = Opts { omit, gather, reuse, ..new.base.clone() };
             Campaign { depth, length, letters, base, progress: true, ..new }.run()
         }
     };

@@ -56,6 +56,8 @@ pub struct Opts {
     pub omit: Option<SyncPoint>,
     /// Whether batches are kept back until a sync, as they are while another one is under way.
     pub gather: bool,
+    /// Whether files of trimmed segments are used again. The history begins in such a file then.
+    pub reuse: bool,
 }
 
 impl Default for Opts {
@@ -69,6 +71,7 @@ impl Default for Opts {
             seed: 1,
             omit: None,
             gather: false,
+            reuse: false,
         }
     }
 }
@@ -151,7 +154,7 @@ pub fn explore(history: &str, opts: &Opts) -> Outcome {
         Arc::new(move |fs: &SimFs| looker.look(fs))
     };
     let mut world = World::new(opts.seed, opts.model, ledger, hook);
-    world.gather(opts.gather);
+    world.choose(opts.gather, opts.reuse);
     let run = catch_unwind(AssertUnwindSafe(|| run(&mut world, history, &looker)));
     let (used, broken) = match run {
         Ok(Ok(used)) => (used, None),
@@ -165,16 +168,27 @@ pub fn explore(history: &str, opts: &Opts) -> Outcome {
     Outcome { tally: std::mem::take(&mut inner.tally), found, used }
 }
 
+/// After these the active segment stands in a file that was used before and is full of old batches and
+/// markers, a promise among them.
+const REUSED: &str = "evbbbbibbrerTrr";
+
 fn run(world: &mut World, history: &str, looker: &Looker) -> Result<bool, String> {
-    match looker.opts.omit {
-        None => world.create()?,
-        Some(point) => {
-            let looking = looker.looking.swap(false, Ordering::Relaxed);
-            world.create()?;
-            world.omit(point)?;
-            looker.looking.store(looking, Ordering::Relaxed);
+    let Opts { omit, reuse, .. } = looker.opts;
+    let looking = looker.looking.load(Ordering::Relaxed);
+    looker.looking.store(looking && omit.is_none() && !reuse, Ordering::Relaxed);
+    world.create()?;
+    if let Some(point) = omit {
+        world.omit(point)?;
+    }
+    if reuse {
+        for op in REUSED.chars() {
+            world.run(op)?;
+        }
+        if !world.stands_in_used_file() && omit.is_none() {
+            return Err(format!("{REUSED} reuses no file"));
         }
     }
+    looker.looking.store(looking, Ordering::Relaxed);
     looker.look(&world.fs);
     let count = history.chars().count();
     for (n, op) in history.chars().enumerate() {
@@ -256,6 +270,9 @@ impl Looker {
         }
         let found = fs.kill_image();
         let broken = |broken: String| Found { broken, state: describe(&found, fault) };
+        if fault.is_none() {
+            names_are_true(&found).map_err(broken)?;
+        }
         let cuts = Arc::new(Mutex::new(Vec::new()));
         if self.opts.nested && fault.is_none() && tag.is_multiple_of(4) {
             collect_cuts(fs, &cuts);
@@ -443,6 +460,19 @@ fn collect_cuts(fs: &SimFs, cuts: &Arc<Mutex<Vec<SimFs>>>) {
         sound.truncate(3);
         lock(&cuts).append(&mut sound);
     });
+}
+
+/// A name of a segment stands for that segment, in every state, the chain's or a leftover's.
+fn names_are_true(fs: &SimFs) -> Result<(), String> {
+    let names = fs.names(Dir::Root).into_iter().filter(|name| name.ends_with(".wal"));
+    for name in names {
+        let bytes = fs.read_file(Dir::Root, &name).unwrap_or_default();
+        let said = evidence::number(&bytes).map(hardlog::layout::segment_name);
+        if said.as_ref() != Some(&name) {
+            return Err(format!("{name} stands for the bytes of {said:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// The disk with one rotten sector, up to `limit` times.

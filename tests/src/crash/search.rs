@@ -179,6 +179,7 @@ pub fn tell((history, opts, found): &(String, Opts, Found)) -> String {
     }
     let model = if opts.model == Model::Journal { " --journal" } else { "" };
     let gather = if opts.gather { " --gather" } else { "" };
+    let gather = if opts.reuse { format!("{gather} --reuse") } else { gather.to_owned() };
     let omit = opts.omit.map(|point| format!(" --without {point:?}")).unwrap_or_default();
     let nested = if opts.nested { " --nested" } else { "" };
     out.push_str(&format!(

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hardlog::{
     Class, Entry, EntryId, Error, HardState, Log, Options, RecoveryReport, SnapshotMark, Verdict,
     fs::{
-        SyncPoint,
+        Dir, SyncPoint,
         sim::{Call, EIO, ENOSPC, Effect, Fault, Model, Rng, SimFs, When},
     },
 };
@@ -86,6 +86,7 @@ pub struct World {
     view: View,
     options: Options,
     gathers: bool,
+    reuses: bool,
     ledger: Arc<Mutex<Ledger>>,
     hook: Hook,
     model: Model,
@@ -111,6 +112,7 @@ impl World {
             view: View::new(1),
             options: options(),
             gathers: false,
+            reuses: false,
             ledger,
             hook,
             model,
@@ -120,10 +122,20 @@ impl World {
         }
     }
 
-    /// From the next open on, whether batches are kept back until a sync.
-    pub fn gather(&mut self, gather: bool) {
-        self.gathers = gather;
-        self.options = options().gather_always(gather);
+    /// From the next open on, whether batches are kept back until a sync, and whether the files of
+    /// trimmed segments are used again.
+    pub fn choose(&mut self, gather: bool, reuse: bool) {
+        (self.gathers, self.reuses) = (gather, reuse);
+        self.options = options().gather_always(gather).reuse_files(usize::from(reuse) * 2);
+    }
+
+    /// Whether the newest segment stands in a file that was used before.
+    #[must_use]
+    pub fn stands_in_used_file(&self) -> bool {
+        let mut names = self.fs.names(Dir::Root);
+        names.retain(|name| name.ends_with(".wal"));
+        let newest = names.iter().max().and_then(|name| self.fs.read_file(Dir::Root, name));
+        newest.is_some_and(|bytes| evidence::is_used_file(&bytes))
     }
 
     /// Creates the log.
@@ -445,8 +457,10 @@ impl World {
     }
 
     fn kill(&mut self) -> Result<Did, Broken> {
+        // Where old bytes stand behind the end nobody can tell whether something is lost.
+        let used = self.stands_in_used_file();
         self.switch(self.fs.kill_image());
-        self.open(!self.hurt)
+        self.open(!self.hurt && !used)
     }
 
     fn power_cut(&mut self) -> Result<Did, Broken> {

@@ -23,12 +23,26 @@ pub(super) struct SimFile {
     fs: SimFs,
     ino: Ino,
     access: Access,
+    /// Shared with the maps made through this handle.
+    maps: Arc<()>,
+}
+
+/// What stands for a map: a copy of the bytes, counted as long as it lives.
+struct Copied {
+    bytes: Vec<u8>,
+    _counted: Arc<()>,
+}
+
+impl AsRef<[u8]> for Copied {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl SimFile {
     pub(super) fn open(fs: &SimFs, state: &mut State, ino: Ino, access: Access) -> Arc<dyn File> {
         state.inode_mut(ino).handles += 1;
-        Arc::new(Self { fs: fs.clone(), ino, access })
+        Arc::new(Self { fs: fs.clone(), ino, access, maps: Arc::default() })
     }
 
     fn look<T>(&self, call: Call, run: impl FnOnce(&Inode) -> io::Result<T>) -> io::Result<T> {
@@ -135,8 +149,14 @@ impl File for SimFile {
             if inode.is_unreadable(0, inode.live.len) {
                 return Err(Errno::IO.into());
             }
-            Ok(Some(inode.live.to_vec().into()))
+            let copy = Copied { bytes: inode.live.to_vec(), _counted: Arc::clone(&self.maps) };
+            Ok(Some(Bytes::from_owner(copy)))
         })
+    }
+
+    fn is_sole(&self) -> io::Result<bool> {
+        let unmapped = Arc::strong_count(&self.maps) == 1;
+        self.fs.look(Call::Len, |state| Ok(unmapped && state.links(self.ino) == 1))
     }
 }
 

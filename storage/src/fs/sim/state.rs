@@ -171,6 +171,11 @@ impl State {
         self.inodes.get_mut(&ino).expect("kept while a name or handle leads to it")
     }
 
+    /// How many names a file has.
+    pub(super) fn links(&self, ino: Ino) -> usize {
+        self.names.values().filter(|named| **named == ino).count()
+    }
+
     /// The newest name of a file.
     pub(super) fn label(&self, ino: Ino) -> Key {
         self.labels.get(&ino).cloned().unwrap_or_else(|| (Dir::Root, "".into()))
