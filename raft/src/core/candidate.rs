@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use hardlog::Term;
+use hardlog::{EntryId, Term};
 
 use super::{Core, LogView, Role, TERM_MAX, quorum::Tally};
 use crate::{
@@ -52,7 +52,18 @@ impl<L: LogView> Core<L> {
             !forgetful && !self.disk_hangs() && self.pause_ticks == 0 && self.violation.is_none();
         // A leader whose own removal is in its log and nowhere else has to be elected again, to
         // bring it to the others: they may need its vote and cannot win it (dissertation 4.2.2).
-        able && self.configurations().iter().any(|c| c.membership.is_voter(self.id))
+        let votes = self.configurations().iter().any(|c| c.membership.is_voter(self.id));
+        able && (votes || self.counted_on && self.membership().is_learner(self.id))
+    }
+
+    /// Somebody whose log ends at `last` asks for the vote of this node. If it is a learner here it
+    /// was made a voter there, and if it cannot vote for that one, its log may be the only one that
+    /// others can vote for. So it campaigns, as one does that is no voter of its newest configuration
+    /// (dissertation 4.2.2): by the votes of those who are, and until an entry of its is committed.
+    pub(super) fn is_counted_on(&mut self, last: EntryId) {
+        if self.membership().is_learner(self.id) && !self.is_up_to_date(last) {
+            self.counted_on = true;
+        }
     }
 
     /// Whether this node may have forgotten what it acknowledged: then it neither votes nor

@@ -42,6 +42,7 @@ impl<L: LogView> Core<L> {
             self.note_vote(from, (term, true), silent);
             return;
         }
+        self.is_counted_on(last);
         let granted = term > self.term && self.is_up_to_date(last);
         let refused = if term > self.term { LOG_BEHIND } else { OLDER_TERM };
         self.note_vote(from, (term, true), (!granted).then_some(refused));
@@ -55,6 +56,7 @@ impl<L: LogView> Core<L> {
             Some(vote) => vote == from,
             None => self.leader.is_none(),
         };
+        self.is_counted_on(last);
         let granted = free && !self.abstains && self.is_up_to_date(last);
         if granted {
             self.vote = Some(from);

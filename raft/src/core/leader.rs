@@ -83,7 +83,7 @@ impl<L: LogView> Core<L> {
         }));
         self.tell_the_removed();
         self.leader = Some(self.id);
-        self.outpaced = 0;
+        (self.outpaced, self.counted_on) = (0, false);
         self.election_elapsed = 0;
         self.note_role("a majority votes for it");
         if self.config.leader_no_op {

@@ -122,6 +122,8 @@ pub struct Core<L> {
     ignored_term: Term,
     /// Elections in a row in which a voter had gone on to a later term before it was asked.
     outpaced: u32,
+    /// A learner that was asked for its vote by a candidate that it cannot vote for.
+    counted_on: bool,
     rng: Rng,
     saves: Saves,
     violation: Option<Violation>,
@@ -188,6 +190,7 @@ impl<L: LogView> Core<L> {
             pause_ticks: 0,
             ignored_term: 0,
             outpaced: 0,
+            counted_on: false,
             abstains: false,
             rng: Rng::new(identity.seed),
             saves: Saves::new(saved, log.last_index()),
@@ -518,7 +521,7 @@ impl<L: LogView> Core<L> {
             self.restart_election_timer();
         }
         if leader.is_some() {
-            self.outpaced = 0;
+            (self.outpaced, self.counted_on) = (0, false);
             self.restart_election_timer();
         }
         if news {

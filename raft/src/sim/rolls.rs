@@ -12,7 +12,7 @@ use hardlog::{EntryId, Index};
 
 use super::watch::{Check, breach};
 use crate::{
-    core::{Change, Configuration, Core, Membership, RoleName, quorum::Tally},
+    core::{Change, Configuration, Core, Membership, RoleName, Slot, quorum::Tally},
     message::NodeId,
     view::View,
 };
@@ -46,8 +46,13 @@ impl Rolls {
             if all.len() > 2 {
                 return breach(11, format!("leader {id} has begun two changes: {all:?}"));
             }
-            if all.len() == 1 && !core.membership().is_voter(id) {
+            if all.len() == 1 && !core.membership().contains(id) {
                 return breach(11, format!("node {id} leads and is removed: {all:?}"));
+            }
+            // A learner may have to, since others count on it, but only until that is not needed.
+            let done = core.term_at(core.commit()) == Slot::Present(core.term());
+            if all.len() == 1 && core.membership().is_learner(id) && done {
+                return breach(11, format!("node {id} goes on leading and has no vote: {all:?}"));
             }
         }
         let index = |configuration: &Configuration| configuration.index;

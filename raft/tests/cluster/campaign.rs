@@ -65,7 +65,8 @@ fn seeds_that_once_failed_keep_every_rule() {
     // 93176: a removed node's terms, ignored by one voter, took the other's vote from it for ever.
     // 19601: a member that came back while it was told to go was believed to get a snapshot.
     // 16503: a voter with a faster clock was in a later term whenever the one candidate asked it.
-    for seed in [2222, 11_015, 47_699, 58_489, 77_371, 84_521, 93_176, 19_601, 16_503] {
+    // 29508: a learner that the one candidate had made a voter had the log that others could elect.
+    for seed in [2222, 11_015, 47_699, 58_489, 77_371, 84_521, 93_176, 19_601, 16_503, 29_508] {
         assert_eq!(run(seed, &Ask::default()).breach, None, "seed {seed}");
     }
 }

@@ -2,10 +2,10 @@
 
 use hardlog::{Entry, EntryId};
 
-use super::net::{Net, says};
+use super::net::{Net, memory, says};
 use crate::{
     config::Config,
-    core::{Change, ChangeError, Membership, Refused, RoleName, Violation},
+    core::{Change, ChangeError, Configuration, Membership, Refused, RoleName, Violation},
     member::Member,
     message::{AppendReply, Body, NodeId},
     payload::Payload,
@@ -286,6 +286,45 @@ fn an_election_begins_beyond_the_terms_of_a_removed_server() {
     let newest = others.map(|id| net.core(id).term()).max();
     assert!(newest > Some(term + 40), "{newest:?} after {term}");
     assert!(net.leaders().iter().any(|(id, _)| *id != leader), "and it is won");
+}
+
+#[test]
+fn dissertation_4_2_2_a_learner_whose_vote_is_needed_elsewhere_leads_if_nobody_else_can() {
+    // Node 1 made a voter of node 4, which does not know that: a later leader, gone for good, gave
+    // it another entry instead. Node 1 needs the vote of node 4, whose log is more up-to-date, and
+    // node 3 that of node 1: seed 29508 of the simulator had no leader for a minute.
+    for config in [Config::classic(), Config::production()] {
+        let mut net = Net::new(4, config, 1);
+        let learns = Membership::of_voters([1, 2, 3].into_iter().collect()).after(&add(4)).unwrap();
+        let votes = learns.after(&Change::Promote { id: 4 }).unwrap();
+        let promoted = Entry::new(2, 2, Payload::membership(&votes));
+        let configuration =
+            |index, of: &Membership| Configuration { index, membership: of.clone() };
+        for (id, terms) in [(1, &[1][..]), (3, &[1]), (4, &[1, 3])] {
+            let mut disk = memory(terms);
+            disk.hard_state.commit = 1;
+            disk.configurations = vec![configuration(0, &learns)];
+            if id == 1 {
+                disk.entries.push(promoted.clone());
+                disk.configurations.push(configuration(2, &votes));
+            }
+            net.start(id, disk);
+        }
+        net.isolate(2);
+        net.tick(200);
+        let leaders = net.leaders();
+        assert_eq!(leaders.len(), 1, "nobody can be elected");
+        for command in ["x", "y"] {
+            let (leader, _) = net.leaders()[0];
+            net.propose(leader, command);
+            net.tick(200);
+        }
+        assert_eq!(net.terms(1)[1], 3, "the promotion was replaced");
+        assert!(net.commands(3).contains(&"x".to_owned()));
+        let (leader, _) = net.leaders()[0];
+        assert!(net.core(leader).membership().is_voter(leader), "it led no longer than it had to");
+        assert_eq!(voters(&mut net, 1), [1, 2, 3, 4], "and became a voter in the end");
+    }
 }
 
 #[test]
