@@ -14,6 +14,7 @@
 //! that holds index i is the one that counts. Truncation replaces what it cuts, it never edits it.
 
 pub(crate) mod file;
+pub(crate) mod stored;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,8 @@ use std::{
 
 use crate::{
     entry::{EntryId, Index, Term},
+    error::Result,
+    index::stored::Stored,
     segment::Segment,
 };
 
@@ -69,10 +72,12 @@ pub(crate) struct Stretch<'a> {
     pub(crate) sealed: bool,
 }
 
-/// The rows of a segment: fixed once it is sealed, shared and growing while it is active.
+/// The rows of a segment: fixed once it is sealed, shared and growing while it is active. Those of a
+/// segment that was sealed before the log was opened are on disk until they are needed.
 #[derive(Clone, Debug)]
 enum Rows {
     Sealed(Arc<Vec<Row>>),
+    Stored(Arc<Stored>),
     Growing(Arc<RwLock<Vec<Row>>>, usize),
 }
 
@@ -81,9 +86,11 @@ impl Rows {
         Self::Growing(Arc::default(), 0)
     }
 
+    /// The rows as far as they are in memory: none of those that are not loaded yet.
     fn with<T>(&self, f: impl FnOnce(&[Row]) -> T) -> T {
         match self {
             Self::Sealed(rows) => f(rows),
+            Self::Stored(stored) => f(stored.loaded().unwrap_or_default()),
             Self::Growing(rows, len) => {
                 let rows = rows.read().unwrap_or_else(PoisonError::into_inner);
                 f(rows.get(..*len).unwrap_or(&rows))
@@ -91,12 +98,30 @@ impl Rows {
         }
     }
 
-    /// The row of `index` and the one after it.
-    fn find(&self, index: Index) -> Option<(Row, Option<Row>)> {
-        self.with(|rows| {
+    /// The row of `index`, which lies before `hi`, and the one after it, if they are in memory.
+    fn find(&self, index: Index, hi: Index) -> Option<(Row, Option<Row>)> {
+        let (mut row, after) = self.with(|rows| {
             let at = row_of(rows, index)?;
             Some((rows[at], rows.get(at + 1).copied()))
-        })
+        })?;
+        if let Self::Stored(stored) = self
+            && after.map_or(stored.next, |after| after.first) > hi
+        {
+            // A truncation in a newer segment cut it.
+            row.bytes = CUT;
+        }
+        Some((row, after))
+    }
+
+    /// Loads what is not in memory.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`.
+    fn load(&self) -> Result<()> {
+        match self {
+            Self::Stored(stored) => stored.rows().map(drop),
+            Self::Sealed(_) | Self::Growing(..) => Ok(()),
+        }
     }
 
     fn push(&mut self, row: Row) {
@@ -116,8 +141,12 @@ impl Rows {
         }
     }
 
-    /// A copy without everything from `from` on: older versions keep what they have.
+    /// A copy without everything from `from` on: older versions keep what they have. Rows on disk
+    /// stay as they are: whoever finds one knows where its span ends.
     fn truncated(&self, from: Index) -> Self {
+        if let Self::Stored(_) = self {
+            return self.clone();
+        }
         let mut rows = self.with(<[Row]>::to_vec);
         rows.truncate(rows.partition_point(|row| row.first < from));
         if let Some(last) = rows.last_mut() {
@@ -125,7 +154,7 @@ impl Rows {
         }
         let len = rows.len();
         match self {
-            Self::Sealed(_) => Self::Sealed(Arc::new(rows)),
+            Self::Sealed(_) | Self::Stored(_) => Self::Sealed(Arc::new(rows)),
             Self::Growing(..) => Self::Growing(Arc::new(RwLock::new(rows)), len),
         }
     }
@@ -182,6 +211,15 @@ pub(crate) struct Summary {
     pub(crate) refills: Vec<(Index, u32)>,
 }
 
+/// A sealed segment as [`Map::from_sealed`] takes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) summary: Summary,
+    /// Its rows, where they are not in the summary.
+    pub(crate) stored: Option<Arc<Stored>>,
+}
+
 /// Where everything in the window lies. Cloning takes a version that never changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Map {
@@ -218,20 +256,25 @@ impl Map {
     }
 
     /// The map of the sealed segments `parts` (oldest first), before anything in `active` counts.
-    pub(crate) fn from_sealed(parts: Vec<(Arc<Segment>, Summary)>, active: Arc<Segment>) -> Self {
+    pub(crate) fn from_sealed(parts: Vec<Part>, active: Arc<Segment>) -> Self {
         let mut map = Self::new(active);
         let mut clip = Index::MAX;
         let (mut spans, mut runs) = (Vec::new(), Vec::new());
         let mut refills = BTreeMap::new();
-        for (segment, summary) in parts.into_iter().rev() {
+        for Part { segment, summary, stored } in parts.into_iter().rev() {
             for &(index, offset) in summary.refills.iter().rev().filter(|r| r.0 < clip) {
                 refills.entry(index).or_insert((Arc::clone(&segment), offset));
             }
             let hi = summary.next.min(clip);
-            if let Some(lo) = summary.rows.first().map(|row| row.first).filter(|&lo| lo < hi) {
+            let first = summary.rows.first().map(|row| row.first);
+            let first = first.or(stored.as_ref().map(|stored| stored.first));
+            if let Some(lo) = first.filter(|&lo| lo < hi) {
                 let own = summary.runs.iter().filter(|run| run.first < hi).rev();
                 runs.extend(own.copied());
-                let mut rows = Rows::Sealed(Arc::new(summary.rows));
+                let mut rows = match stored {
+                    Some(stored) => Rows::Stored(stored),
+                    None => Rows::Sealed(Arc::new(summary.rows)),
+                };
                 if hi < summary.next {
                     rows = rows.truncated(hi);
                 }
@@ -264,18 +307,23 @@ impl Map {
     }
 
     /// The stretch that holds `index`, which lies in the window `..next`.
-    pub(crate) fn find(&self, index: Index, next: Index) -> Option<Stretch<'_>> {
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt` where the rows of its segment are to be loaded.
+    pub(crate) fn find(&self, index: Index, next: Index) -> Result<Option<Stretch<'_>>> {
         let sealed = !self.in_active(index);
-        let span = if sealed { self.sealed_span(index)? } else { &self.active };
+        let span = if sealed { self.sealed_span(index) } else { Some(&self.active) };
+        let Some(span) = span else { return Ok(None) };
         let hi = if sealed { span.hi } else { next };
-        let (row, after) = span.rows.find(index)?;
-        Some(Stretch {
+        span.rows.load()?;
+        let Some((row, after)) = span.rows.find(index, hi) else { return Ok(None) };
+        Ok(Some(Stretch {
             segment: &span.segment,
             row,
             end: after.map(|row| row.offset),
             next: after.map_or(hi, |row| row.first.min(hi)),
             sealed,
-        })
+        }))
     }
 
     /// The sealed segment that holds `index`, which lies in the window, if it is one.
@@ -448,15 +496,18 @@ impl Map {
     }
 
     /// The rows of the window `first..next`, oldest first, each with the stretch it begins.
-    pub(crate) fn stretches(&self, first: Index, next: Index) -> Vec<Stretch<'_>> {
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(crate) fn stretches(&self, first: Index, next: Index) -> Result<Vec<Stretch<'_>>> {
         let mut out = Vec::new();
         let mut at = first;
         while at < next {
-            let Some(stretch) = self.find(at, next) else { break };
+            let Some(stretch) = self.find(at, next)? else { break };
             at = stretch.next;
             out.push(stretch);
         }
-        out
+        Ok(out)
     }
 }
 

@@ -173,7 +173,8 @@ impl LogReader {
         let (first, next) = (version.state.first, version.state.next);
         let mut bytes = (next - first).saturating_mul(ENTRY_OVERHEAD) + HARD_STATE_BYTES;
         let mut at = first;
-        for stretch in version.map.stretches(first, next) {
+        // What cannot be told for now, since an index cannot be read, counts its overhead alone.
+        for stretch in version.map.stretches(first, next).unwrap_or_default() {
             let whole = stretch.row.first == at;
             let known = stretch.row.payload_bytes().filter(|_| whole);
             bytes += known.unwrap_or_else(|| {
@@ -285,7 +286,7 @@ impl Wal {
         if let Some((segment, offset)) = version.map.refilled(index) {
             return self.read_refill(&segment, u64::from(offset), index);
         }
-        let Some(stretch) = version.map.find(index, version.state.next) else {
+        let Some(stretch) = version.map.find(index, version.state.next)? else {
             return Err(hole(self, index));
         };
         let segment = &**stretch.segment;

@@ -178,7 +178,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, options: Options) -> Result<Opened> {
         Ok(_) => {}
     }
     let lock = lock(&*fs)?;
-    let mut diagnosis = diagnose(&*fs, &options)?;
+    let mut diagnosis = diagnose(&fs, &options)?;
     let report = std::mem::take(&mut diagnosis.report);
     let (wal, report) = commit(fs, options, diagnosis, report)?;
     let report = RecoveryReport { took: started.elapsed(), ..report };
@@ -257,7 +257,8 @@ struct Diagnosis {
     report: RecoveryReport,
 }
 
-fn diagnose(fs: &dyn Fs, options: &Options) -> Result<Diagnosis> {
+fn diagnose(shared: &Arc<dyn Fs>, options: &Options) -> Result<Diagnosis> {
+    let fs = &**shared;
     let inventory = inventory(fs)?;
     let Some(&top_id) = inventory.segments.last() else {
         return Err(damage(fs.root(), 0, Reason::MissingSegment, Evidence::Chain));
@@ -271,7 +272,7 @@ fn diagnose(fs: &dyn Fs, options: &Options) -> Result<Diagnosis> {
         return Err(damage(&path, identity.end, Reason::MissingSegment, evidence));
     }
     let outline = read_segment((&*file, &path), &header, len, None)?;
-    let mut links = walk(fs, &header, &outline)?;
+    let mut links = walk(shared, &header, &outline)?;
 
     let named = (outline.state.next, outline.state.is_empty());
     let top = Arc::new(Segment::new(header, (file, path), named, len));
@@ -319,11 +320,7 @@ struct Replayed {
 
 /// Applies the batches of the last segment to what its State and the sealed segments say.
 fn replay_all(top: &Arc<Segment>, links: &mut [Link], outline: &Outline) -> Result<Replayed> {
-    // Only a link that was scanned needs its summary again, for its index file.
-    let summary = |link: &mut Link| {
-        if link.scanned { link.summary.clone() } else { std::mem::take(&mut link.summary) }
-    };
-    let parts = links.iter_mut().rev().map(|l| (Arc::clone(&l.segment), summary(l))).collect();
+    let parts = links.iter_mut().rev().map(Link::part).collect();
     let map = Map::from_sealed(parts, Arc::clone(top));
     let mut version = Version { state: outline.state.clone(), map, seq: 0 };
     let p = outline.proven(top.header.born_end);
@@ -422,8 +419,12 @@ fn judge_payloads(
 ) -> Result<()> {
     let sealed = links.iter().flat_map(|l| l.bad.iter().map(move |bad| (&l.segment, bad)));
     for (segment, bad) in sealed.chain(top_bad.iter().map(|bad| (top, bad))) {
-        let counts = |id: &&EntryId| counts(newest, segment, bad.offset, id);
-        let live: Vec<EntryId> = bad.entries.iter().filter(counts).copied().collect();
+        let mut live: Vec<EntryId> = Vec::new();
+        for id in &bad.entries {
+            if counts(newest, segment, bad.offset, id)? {
+                live.push(*id);
+            }
+        }
         let Some((first, last)) = live.first().zip(live.last()) else {
             report.harmless_damage += 1;
             continue;
@@ -444,19 +445,20 @@ fn judge_payloads(
 }
 
 /// Whether the bytes of `id` in the batch at `offset` of `segment` are the ones that count.
-fn counts(newest: &Version, segment: &Segment, offset: u64, id: &EntryId) -> bool {
+fn counts(newest: &Version, segment: &Segment, offset: u64, id: &EntryId) -> Result<bool> {
     let inside = (newest.state.first..newest.state.next).contains(&id.index);
     if !inside || newest.map.id(id.index) != Some(*id) {
-        return false;
+        return Ok(false);
     }
     if let Some((refill, at)) = newest.map.refilled(id.index) {
-        return refill.id() == segment.id() && u64::from(at) == offset;
+        return Ok(refill.id() == segment.id() && u64::from(at) == offset);
     }
-    newest.map.find(id.index, newest.state.next).is_some_and(|stretch| {
+    let stretch = newest.map.find(id.index, newest.state.next)?;
+    Ok(stretch.is_some_and(|stretch| {
         stretch.segment.id() == segment.id()
             && u64::from(stretch.row.offset) <= offset
             && stretch.end.is_none_or(|end| offset < u64::from(end))
-    })
+    }))
 }
 
 /// Makes the successor, whose rename is the single commit point, and cleans up behind it.

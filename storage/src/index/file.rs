@@ -7,7 +7,10 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use super::{Row, Summary, TermRun};
-use crate::{entry::LogId, layout::SegmentId};
+use crate::{
+    entry::{Index, LogId},
+    layout::SegmentId,
+};
 
 const INDEX_MAGIC: [u8; 8] = *b"hlindex\n";
 const VERSION: u32 = 1;
@@ -64,8 +67,19 @@ pub(crate) fn can_be(front: &[u8], len: u64) -> bool {
     fixed[..8] == INDEX_MAGIC && sum == Some(len)
 }
 
-/// What a file says, if its checksum holds and its lengths fit.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(Identity, Summary)> {
+/// A file whose checksum holds, whose lengths fit, and whose rows and runs rise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checked<'a> {
+    pub(crate) identity: Identity,
+    next: Index,
+    lowest_cut: Option<Index>,
+    rows: &'a [[u8; 16]],
+    runs: &'a [[u8; 24]],
+    refills: &'a [[u8; 16]],
+}
+
+/// Checks a whole file.
+pub(crate) fn check(bytes: &[u8]) -> Option<Checked<'_>> {
     let (content, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
     let fixed = content.get(..FIXED)?;
     if fixed[..8] != INDEX_MAGIC
@@ -86,21 +100,55 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Identity, Summary)> {
     if tables.len() != len(refills, 16)? {
         return None;
     }
-    let summary = Summary {
-        rows: rows.as_chunks::<16>().0.iter().map(row).collect(),
-        runs: runs.as_chunks::<24>().0.iter().map(run).collect(),
+    let checked = Checked {
+        identity: Identity { log_id, id, salt, end, last_seq },
         next,
         lowest_cut: (cut_present == 1).then_some(cut),
-        refills: tables.as_chunks::<16>().0.iter().map(|r| (row(r).first, row(r).offset)).collect(),
+        rows: rows.as_chunks::<16>().0,
+        runs: runs.as_chunks::<24>().0,
+        refills: tables.as_chunks::<16>().0,
     };
-    is_ordered(&summary).then_some((Identity { log_id, id, salt, end, last_seq }, summary))
+    checked.is_ordered().then_some(checked)
 }
 
-/// Rows and runs must rise: a lookup searches them by halves.
-fn is_ordered(summary: &Summary) -> bool {
-    summary.rows.is_sorted_by(|a, b| a.first < b.first && a.offset < b.offset)
-        && summary.runs.is_sorted_by(|a, b| a.first < b.first)
-        && summary.rows.last().is_none_or(|row| row.first < summary.next)
+/// What a file says, if it checks.
+pub(crate) fn decode(bytes: &[u8]) -> Option<(Identity, Summary)> {
+    check(bytes).map(|checked| (checked.identity, checked.summary()))
+}
+
+impl Checked<'_> {
+    /// Everything.
+    pub(crate) fn summary(&self) -> Summary {
+        Summary { rows: self.rows(), ..self.without_rows() }
+    }
+
+    /// Everything but the rows, which are most of it.
+    pub(crate) fn without_rows(&self) -> Summary {
+        Summary {
+            rows: Vec::new(),
+            runs: self.runs.iter().map(run).collect(),
+            next: self.next,
+            lowest_cut: self.lowest_cut,
+            refills: self.refills.iter().map(|r| (row(r).first, row(r).offset)).collect(),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        self.rows.iter().map(row).collect()
+    }
+
+    /// The entries of which there are rows, if there are any.
+    pub(crate) fn entries(&self) -> Option<(Index, Index)> {
+        self.rows.first().map(|first| (row(first).first, self.next))
+    }
+
+    /// Rows and runs must rise: a lookup searches them by halves.
+    fn is_ordered(&self) -> bool {
+        let (rows, runs) = (self.rows.iter().map(row), self.runs.iter().map(run));
+        rows.is_sorted_by(|a, b| a.first < b.first && a.offset < b.offset)
+            && runs.is_sorted_by(|a, b| a.first < b.first)
+            && self.rows.last().is_none_or(|last| row(last).first < self.next)
+    }
 }
 
 fn row(bytes: &[u8; 16]) -> Row {

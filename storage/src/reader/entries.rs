@@ -219,7 +219,7 @@ impl Entries {
     /// The run that holds the next entry, with its whole batch in memory.
     fn locate(&self) -> Result<Cursor> {
         let index = self.next;
-        let Some(stretch) = self.version.map.find(index, self.version.state.next) else {
+        let Some(stretch) = self.version.map.find(index, self.version.state.next)? else {
             return Err(hole(&self.wal, index));
         };
         let segment = stretch.segment;

@@ -97,3 +97,61 @@ fn a_budget_ends_an_iterator_in_the_midst_of_what_it_verified() {
     let exact = log.entries(55..58, u64::MAX).map(|entry| entry.unwrap().id.index);
     assert_eq!(exact.collect::<Vec<_>>(), [55, 56, 57]);
 }
+
+/// The index file of the sealed segment, once a log is open: rows are loaded from it later.
+fn spoil_index(dir: &Path, how: &str) {
+    let path = dir.join("log/00000000000000000001.idx");
+    match how {
+        "gone" => std::fs::remove_file(&path).unwrap(),
+        "empty" => std::fs::write(&path, []).unwrap(),
+        _ => {
+            let mut content = std::fs::read(&path).unwrap();
+            // The offset in the first row: believed, it would lead astray.
+            content[112 + 8] ^= 0x40;
+            std::fs::write(&path, content).unwrap();
+        }
+    }
+}
+
+#[test]
+fn rows_whose_index_file_was_lost_since_the_open_come_from_the_segment() {
+    for how in ["gone", "empty", "rotten"] {
+        for by_iterator in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = sealed(dir.path(), OnDamage::Refuse);
+            spoil_index(dir.path(), how);
+            if !by_iterator {
+                assert_eq!(log.at(7).unwrap().payload, bytes(7), "{how}");
+                assert_eq!(log.at(64).unwrap().payload, bytes(64), "{how}");
+            }
+            let all: Vec<Entry> =
+                log.entries(1..u64::MAX, u64::MAX).collect::<Result<_>>().unwrap();
+            assert_eq!(all.len() as u64, COUNT, "{how}");
+            assert_eq!(log.live_bytes(), COUNT * (160 + 16) + 24, "{how}");
+        }
+    }
+}
+
+#[test]
+fn where_neither_index_nor_segment_says_where_an_entry_lies_the_damage_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = sealed(dir.path(), OnDamage::Refuse);
+    spoil_index(dir.path(), "gone");
+    // The table of a batch stands before its payloads: its head is no longer valid.
+    let path = dir.path().join("log/00000000000000000001.wal");
+    let content = std::fs::read(&path).unwrap();
+    let payload = content.windows(160).position(|window| window == bytes(30)).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_at(&[content[payload - 1] ^ 1], payload as u64 - 1).unwrap();
+    let named = |e: Error| match e {
+        Error::Corrupt(damage) => (damage.file, damage.reason),
+        other => panic!("{other}"),
+    };
+    let expected = (path, Reason::BatchHead);
+    assert_eq!(named(log.at(7).unwrap_err()), expected);
+    let mut entries = log.entries(1..u64::MAX, u64::MAX);
+    assert_eq!(named(entries.next().unwrap().unwrap_err()), expected);
+    assert!(entries.next().is_none());
+    assert_eq!(log.id_at(7).unwrap(), EntryId::new(7, 1), "ids need no rows");
+    assert!(log.live_bytes() >= COUNT * 16);
+}

@@ -5,7 +5,10 @@
 //!
 //! Above: `recovery`, `inspect`. Below: `outline`. Reads only.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     batch::HEAD_LEN,
@@ -14,8 +17,9 @@ use crate::{
     fs::{Access, Dir, File, Fs, read_full},
     header::{BATCHES_AT, BadHeader, FORMAT_MAJOR, FORMAT_MINOR, Header, Predecessor},
     index::{
-        Map, Summary,
-        file::{FIXED, Identity, can_be, decode as decode_index},
+        Map, Part, Row, Summary,
+        file::{Checked, FIXED, Identity, can_be, check as check_index},
+        stored::Stored,
     },
     layout::{SegmentId, index_name, segment_name},
     meaning::{Step, append, place, plan, state_of_batch},
@@ -30,12 +34,24 @@ use crate::{
 /// A sealed segment of the chain and what it contributes.
 pub(crate) struct Link {
     pub(crate) segment: Arc<Segment>,
+    /// Without the rows, where `stored` has them.
     pub(crate) summary: Summary,
+    pub(crate) stored: Option<Arc<Stored>>,
     pub(crate) identity: Identity,
     /// It was scanned, since its index file was missing or bad.
     pub(crate) scanned: bool,
     pub(crate) bad: Vec<BadBatch>,
     pub(crate) missing_markers: Vec<MissingMarkers>,
+}
+
+impl Link {
+    /// What the map takes of it.
+    pub(crate) fn part(&mut self) -> Part {
+        // One that was scanned needs its summary again, for its index file.
+        let summary =
+            if self.scanned { self.summary.clone() } else { std::mem::take(&mut self.summary) };
+        Part { segment: Arc::clone(&self.segment), summary, stored: self.stored.clone() }
+    }
 }
 
 /// An open segment file with its header.
@@ -98,7 +114,7 @@ pub(crate) fn window_of(outline: &Outline) -> (Index, Option<Index>) {
 ///
 /// # Errors
 /// `Corrupt` where one is missing, foreign or damaged; `Io`.
-pub(crate) fn walk(fs: &dyn Fs, top: &Header, outline: &Outline) -> Result<Vec<Link>> {
+pub(crate) fn walk(fs: &Arc<dyn Fs>, top: &Header, outline: &Outline) -> Result<Vec<Link>> {
     let (first, mut cut) = window_of(outline);
     let (mut links, mut buf) = (Vec::new(), Vec::new());
     let (mut next, mut empty) = (outline.state.next, outline.state.is_empty());
@@ -115,14 +131,14 @@ pub(crate) fn walk(fs: &dyn Fs, top: &Header, outline: &Outline) -> Result<Vec<L
 }
 
 fn link(
-    fs: &dyn Fs,
+    fs: &Arc<dyn Fs>,
     log_id: LogId,
     predecessor: &Predecessor,
     buf: &mut Vec<u8>,
 ) -> Result<(Link, LogState)> {
-    let path = segment_path(fs, predecessor.id);
+    let path = segment_path(&**fs, predecessor.id);
     let missing = |reason| damage(&path, 0, reason, Evidence::Chain);
-    let opened = match open_segment(fs, predecessor.id) {
+    let opened = match open_segment(&**fs, predecessor.id) {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             return Err(missing(Reason::MissingSegment));
         }
@@ -142,11 +158,23 @@ fn link(
         end: predecessor.end,
         last_seq: predecessor.last_seq,
     };
-    let indexed = read_index_into(fs, header.id, buf).filter(|(found, _)| *found == identity);
+    let indexed = read_index_into(&**fs, header.id, buf).filter(|found| found.identity == identity);
     let scanned = indexed.is_none();
+    let mut stored = None;
     let Scanned { state, summary, bad, missing_markers } = match indexed {
-        Some((_, summary)) => {
+        Some(checked) => {
             let state = read_state(&*file, &path, &header, predecessor.end)?;
+            let later = Later {
+                fs: Arc::clone(fs),
+                file: Arc::clone(&file),
+                path: path.clone(),
+                header,
+                predecessor: *predecessor,
+                identity,
+            };
+            let load = Box::new(move || later.rows());
+            stored = checked.entries().map(|entries| Arc::new(Stored::new(entries, load)));
+            let summary = checked.without_rows();
             Scanned { state, summary, bad: Vec::new(), missing_markers: Vec::new() }
         }
         None => scan(&file, &path, &header, predecessor)?,
@@ -154,19 +182,51 @@ fn link(
     let named = (state.next, state.is_empty());
     let segment = Segment::new(header, (file, path), named, len);
     segment.seal(predecessor.end, predecessor.last_seq);
-    let link =
-        Link { segment: Arc::new(segment), summary, identity, scanned, bad, missing_markers };
+    let link = Link {
+        segment: Arc::new(segment),
+        summary,
+        stored,
+        identity,
+        scanned,
+        bad,
+        missing_markers,
+    };
     Ok((link, state))
+}
+
+/// Where the rows of a sealed segment are found once somebody needs them.
+struct Later {
+    fs: Arc<dyn Fs>,
+    file: Arc<dyn File>,
+    path: PathBuf,
+    header: Header,
+    predecessor: Predecessor,
+    identity: Identity,
+}
+
+impl Later {
+    /// As an open would have got them: from the index file, or, where that is gone or has rotted
+    /// since, from the segment.
+    fn rows(&self) -> Result<Vec<Row>> {
+        let mut buf = Vec::new();
+        let indexed = read_index_into(&*self.fs, self.header.id, &mut buf);
+        match indexed.filter(|found| found.identity == self.identity) {
+            Some(checked) => Ok(checked.rows()),
+            None => scan(&self.file, &self.path, &self.header, &self.predecessor)
+                .map(|scanned| scanned.summary.rows),
+        }
+    }
 }
 
 /// The index file of segment `id`, if it is there and checks.
 pub(crate) fn read_index(fs: &dyn Fs, id: SegmentId) -> Option<(Identity, Summary)> {
-    read_index_into(fs, id, &mut Vec::new())
+    let mut buf = Vec::new();
+    read_index_into(fs, id, &mut buf).map(|checked| (checked.identity, checked.summary()))
 }
 
 /// As [`read_index`], through a buffer for many of them: the first touch of fresh memory takes longer
 /// than reading an index into it.
-fn read_index_into(fs: &dyn Fs, id: SegmentId, buf: &mut Vec<u8>) -> Option<(Identity, Summary)> {
+fn read_index_into<'a>(fs: &dyn Fs, id: SegmentId, buf: &'a mut Vec<u8>) -> Option<Checked<'a>> {
     let file = fs.open(Dir::Root, &index_name(id), Access::Read).ok()?;
     let len = file.len().ok()?;
     let mut front = [0; FIXED];
@@ -176,7 +236,7 @@ fn read_index_into(fs: &dyn Fs, id: SegmentId, buf: &mut Vec<u8>) -> Option<(Ide
     }
     buf.resize(usize::try_from(len).ok()?, 0);
     let read = read_full(&*file, buf, 0).ok()?;
-    decode_index(&buf[..read])
+    check_index(&buf[..read])
 }
 
 /// The State batch alone.
