@@ -124,21 +124,19 @@ impl Rows {
         }
     }
 
-    fn push(&mut self, row: Row) {
-        if let Self::Growing(rows, len) = self {
-            let mut rows = rows.write().unwrap_or_else(PoisonError::into_inner);
+    /// Puts `row` behind the last one if `begins` says so of that, else adds its bytes to it. True
+    /// where it was put.
+    fn add(&mut self, row: Row, begins: impl FnOnce(Option<&Row>) -> bool) -> bool {
+        let Self::Growing(rows, len) = self else { return false };
+        let mut rows = rows.write().unwrap_or_else(PoisonError::into_inner);
+        let begins = begins(rows.get(..*len).unwrap_or(&rows).last());
+        if begins {
             rows.push(row);
             *len = rows.len();
+        } else if let Some(last) = rows.last_mut().filter(|last| last.bytes != CUT) {
+            last.bytes = last.bytes.saturating_add(row.bytes);
         }
-    }
-
-    fn grow_last(&mut self, bytes: u64) {
-        if let Self::Growing(rows, _) = self {
-            let mut rows = rows.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(row) = rows.last_mut().filter(|row| row.bytes != CUT) {
-                row.bytes = capped(u64::from(row.bytes) + bytes);
-            }
-        }
+        begins
     }
 
     /// A copy without everything from `from` on: older versions keep what they have. Rows on disk
@@ -407,21 +405,21 @@ impl Map {
             self.active.lo = first.index;
             self.active.rows = Rows::empty();
         }
-        let last = self.active.rows.with(|rows| rows.last().copied());
         // A batch that dropped a part of what it brought itself stays in the row it stands in.
         let goes_on = self.own.is_some_and(|(at, first)| at == offset && first.is_some());
         if !goes_on {
             self.own = Some((offset, Some(first.index)));
         }
-        let begins = last.is_none_or(|row| {
-            (self.row_due && row.offset < offset && !goes_on) || offset - row.offset >= ROW_BYTES
+        let row_due = self.row_due && !goes_on;
+        let row = Row { first: first.index, offset, bytes: capped(bytes) };
+        let begun = self.active.rows.add(row, |last| {
+            last.is_none_or(|row| {
+                (row_due && row.offset < offset) || offset - row.offset >= ROW_BYTES
+            })
         });
-        if begins {
+        if begun {
             // A batch that dropped entries it brought itself leaves the row due: the next begins one.
             self.row_due = self.stale == Some(offset);
-            self.active.rows.push(Row { first: first.index, offset, bytes: capped(bytes) });
-        } else {
-            self.active.rows.grow_last(bytes);
         }
         let run = TermRun { first: first.index, term: first.term, tag: first.tag };
         if self.runs.last().is_none_or(|last| (last.term, last.tag) != (run.term, run.tag)) {
