@@ -6,8 +6,8 @@
 //!   rows     first index → offset, at least 4 KiB of log apart; a batch that truncates begins one
 //! ```
 //!
-//! Above: `log` (writes) and `reader` (looks up). Below: nothing but memory; `file` is the `.idx`
-//! codec. A [`Map`] is cheap to clone, and a clone never changes: that is how a reader keeps one
+//! Above: `log` (writes) and `reader` (looks up). Below: memory; `file` is the `.idx` codec, and
+//! `stored` the rows of segments sealed before an open, loaded when somebody looks there. A [`Map`] is cheap to clone, and a clone never changes: that is how a reader keeps one
 //! version of the log while the writer goes on.
 //!
 //! INVARIANT: within one row's stretch of the file no truncation begins, so the first batch there
