@@ -1,7 +1,8 @@
 //! `raft-lab play`: a cluster to break, line by line.
 //!
 //! ```text
-//!   terminal (editor) ─┐
+//!   terminal (editor, ─┐
+//!     or a screen)     │
 //!   standard input ────┼─▶ command ─▶ game ─▶ the simulator: real nodes, simulated time and disks
 //!   lesson ────────────┘                │
 //!                                       └─▶ show: every node after each command
@@ -13,6 +14,7 @@ mod command;
 mod editor;
 mod game;
 pub(crate) mod lesson;
+mod screen;
 mod show;
 mod store;
 
@@ -37,6 +39,9 @@ pub(crate) struct Args {
     /// Keeps the lines of a terminal in this file, for the next time.
     #[arg(long)]
     history: Option<PathBuf>,
+    /// Shows nodes, logs and their files on the whole screen, while time passes.
+    #[arg(long)]
+    tui: bool,
 }
 
 /// Time that passes after a command that takes none itself, in microseconds.
@@ -45,6 +50,9 @@ const PACE: u64 = 1_000_000;
 /// Plays until there are no more lines.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut table = Table::new(args.seed, args.output.clone());
+    if args.tui {
+        return screen::play(&mut table);
+    }
     if io::stdin().is_terminal() {
         return editor::play(&mut table, args.history.as_deref());
     }

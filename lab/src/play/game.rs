@@ -84,6 +84,16 @@ impl Game {
         self.cluster.as_ref().map(Cluster::sights).unwrap_or_default()
     }
 
+    /// Microseconds since the cluster was made.
+    pub(super) fn micros(&self) -> u64 {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.lab.micros())
+    }
+
+    /// Time passes.
+    pub(super) fn pass(&mut self, micros: u64) -> Result<(), String> {
+        self.cluster()?.pass(micros)
+    }
+
     pub(super) fn run(&mut self, command: Command) -> Result<Outcome, String> {
         let text = match command {
             Command::Nothing => String::new(),

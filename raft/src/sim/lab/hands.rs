@@ -55,6 +55,8 @@ pub struct Sight {
     pub entries: Vec<(Index, Term)>,
     /// Files of its log.
     pub segments: usize,
+    /// Their numbers.
+    pub files: Vec<u64>,
     /// Bytes of them that count.
     pub bytes: u64,
     /// What its last start found: a verdict, and what else there is to say.
@@ -262,6 +264,8 @@ impl Lab {
     pub fn sight(&self, server: usize) -> Option<Sight> {
         let seat = self.stage.seats.get(&id(server))?;
         let files = inspect::look(&seat.disk.kill_image());
+        let files: Vec<u64> =
+            files.map_or_else(|_| Vec::new(), |files| files.segments.into_keys().collect());
         let mut sight = Sight {
             part: Part::Down,
             term: 0,
@@ -272,7 +276,8 @@ impl Lab {
             snapshot: 0,
             durable: true,
             entries: Vec::new(),
-            segments: files.map_or(0, |files| files.segments.len()),
+            segments: files.len(),
+            files,
             bytes: 0,
             verdict: seat.verdict.clone(),
             connected: self.is_connected(server),
