@@ -57,6 +57,7 @@ pub struct Client {
     next: usize,
     connected: Option<Connection>,
     patience: Duration,
+    reply_timeout: Duration,
 }
 
 /// A connection to one node, which follows nothing and repeats nothing.
@@ -88,6 +89,14 @@ impl Connection {
         self.exchange(&encode(words))
     }
 
+    /// How long a reply is waited for, half a minute at first.
+    ///
+    /// # Errors
+    /// What the system said, above all to no time at all.
+    pub fn set_reply_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.socket.get_ref().set_read_timeout(Some(timeout))
+    }
+
     fn exchange(&mut self, request: &[u8]) -> io::Result<Reply> {
         self.socket.get_mut().write_all(request)?;
         Reply::read(&mut self.socket)
@@ -111,7 +120,13 @@ impl Client {
     #[must_use]
     pub fn new(nodes: Vec<SocketAddr>, patience: Duration) -> Self {
         assert!(!nodes.is_empty(), "a client needs a node to begin with");
-        Self { nodes, next: 0, connected: None, patience }
+        Self { nodes, next: 0, connected: None, patience, reply_timeout: REPLY_TIMEOUT }
+    }
+
+    /// The same with another time for a reply than half a minute, for nodes that may stand still.
+    #[must_use]
+    pub fn with_reply_timeout(self, reply_timeout: Duration) -> Self {
+        Self { reply_timeout, ..self }
     }
 
     /// Sends a command to the leader and returns its reply, which may be an error reply.
@@ -186,7 +201,9 @@ impl Client {
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.connected = Some(Connection::open(address)?);
+        let connected = Connection::open(address)?;
+        connected.set_reply_timeout(self.reply_timeout)?;
+        self.connected = Some(connected);
         Ok(())
     }
 }

@@ -14,9 +14,11 @@
 //! It starts what it is told to start and nothing by itself.
 
 mod file;
+mod guests;
+pub mod proxy;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::OpenOptions,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -34,6 +36,9 @@ use crate::members::{Member, Members};
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a process that must end is looked at; the system has no way to wait with a limit.
 const POLL_PAUSE: Duration = Duration::from_millis(10);
+
+/// Elsewhere than on Linux a port that is only bound cannot be bound again by the node.
+const KEPT: bool = cfg!(target_os = "linux");
 
 /// What nodes are started with.
 #[derive(Clone, Debug)]
@@ -53,8 +58,14 @@ pub struct LocalCluster {
     running: BTreeMap<u64, Child>,
     /// Ports that stand for those between the nodes.
     fronts: BTreeMap<u64, u16>,
+    /// Where nodes listen for the others that stepped back from their own ports.
+    backs: BTreeMap<u64, u16>,
+    /// Where the nodes write what happens.
+    traces: Option<PathBuf>,
+    /// Nodes that nobody has heard of yet.
+    guests: BTreeSet<u64>,
     /// Keep the ports; never used for anything else.
-    _ports: Vec<TcpSocket>,
+    ports: Vec<TcpSocket>,
 }
 
 impl LocalCluster {
@@ -84,14 +95,43 @@ impl LocalCluster {
             http_ports,
         };
         file::save(dir, &file)?;
-        let (running, fronts) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { dir: dir.to_owned(), options, file, running, fronts, _ports: ports })
+        Ok(Self {
+            dir: dir.to_owned(),
+            options,
+            file,
+            running: BTreeMap::new(),
+            fronts: BTreeMap::new(),
+            backs: BTreeMap::new(),
+            traces: None,
+            guests: BTreeSet::new(),
+            ports,
+        })
     }
 
     /// Puts something between the nodes, such as a proxy: from their next start on they are told to
     /// connect to a node at the port that is given for it here; it listens where it did before.
     pub fn set_fronts(&mut self, fronts: BTreeMap<u64, u16>) {
         self.fronts = fronts;
+    }
+
+    /// Takes the node off the port where the others look for it: from its next start on it listens
+    /// at the one returned. A proxy that listens at its own port instead
+    /// ([`proxy::Proxy::stand_before`]) stays where it is between starts of the whole cluster.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn step_back(&mut self, id: u64) -> io::Result<u16> {
+        let bound = bind(0)?;
+        let port = bound.local_addr()?.port();
+        self.keep_port(bound);
+        self.backs.insert(id, port);
+        Ok(port)
+    }
+
+    /// From its next start on each node writes what happens to `DIR/node-ID.ndjson`, then to
+    /// `DIR/node-ID.ndjson.2` and so on.
+    pub fn set_traces(&mut self, dir: PathBuf) {
+        self.traces = Some(dir);
     }
 
     /// Where a node serves HTTP.
@@ -144,8 +184,14 @@ impl LocalCluster {
         if let Some(member) = self.file.members.get(id).filter(|_| self.fronts.contains_key(&id)) {
             arguments.push(format!("--raft-listen={}", member.raft()));
         }
+        if let Some(port) = self.backs.get(&id) {
+            arguments.push(format!("--raft-listen={}:{port}", Ipv4Addr::LOCALHOST));
+        }
         if let Some(http) = self.http_address(id) {
             arguments.push(format!("--http={http}"));
+        }
+        if let Some(dir) = &self.traces {
+            arguments.push(format!("--trace={}", dir.join(format!("node-{id}.ndjson")).display()));
         }
         arguments.extend(self.options.arguments.iter().cloned());
         arguments
@@ -243,13 +289,23 @@ impl LocalCluster {
         self.running.len()
     }
 
+    fn keep_port(&mut self, bound: TcpSocket) {
+        if KEPT {
+            self.ports.push(bound);
+        }
+    }
+
     fn spawn(&mut self, id: u64) -> io::Result<()> {
         assert!(!self.running.contains_key(&id), "node {id} is running already");
         let output = OpenOptions::new().create(true).append(true).open(self.node_output(id))?;
         let mut arguments = self.serve_arguments(id);
         arguments.push("--stop-with-stdin".to_owned());
-        if !self.file.begun {
+        let guest = self.guests.contains(&id);
+        if guest || !self.file.begun {
             arguments.push("--create".to_owned());
+        }
+        if guest {
+            arguments.push("--join".to_owned());
         }
         let child = Command::new(&self.options.program)
             .args(arguments)
@@ -310,8 +366,7 @@ fn reserve(
     let mut bind = |port: Option<u16>| -> io::Result<u16> {
         let bound = port.and_then(|port| bind(port).ok()).map_or_else(|| bind(0), Ok)?;
         let port = bound.local_addr()?.port();
-        // Elsewhere than on Linux a port that is only bound cannot be bound again by the node.
-        if cfg!(target_os = "linux") {
+        if KEPT {
             ports.push(bound);
         }
         Ok(port)

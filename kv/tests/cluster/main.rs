@@ -15,7 +15,6 @@ mod monitor;
 mod once;
 mod operate;
 mod program;
-mod proxy;
 mod python;
 mod rng;
 mod syncs;

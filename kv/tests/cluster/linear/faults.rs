@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, thread::sleep, time::Duration};
 
+use hardlog_kv::local::proxy::{Proxy, Rule};
+
 use crate::{
     harness::{TestCluster, info},
-    proxy::{Proxy, Rule},
     rng::Rng,
 };
 

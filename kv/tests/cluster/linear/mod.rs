@@ -17,17 +17,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hardlog_kv::{client::Connection, resp::Reply};
+use hardlog_kv::{
+    client::Connection,
+    local::proxy::{Proxy, Rule},
+    resp::Reply,
+};
 
 use self::{
     clients::{Workers, exchange},
     faults::Faults,
     model::{History, Op, Operation, Outcome},
 };
-use crate::{
-    harness::{TestCluster, until},
-    proxy::{Proxy, Rule},
-};
+use crate::harness::{TestCluster, until};
 
 /// Seconds of faults if nobody says otherwise.
 const SECONDS: u64 = 12;
@@ -42,8 +43,10 @@ fn behind_a_proxy(arguments: &[&str]) -> (TestCluster, Proxy) {
     let cluster = TestCluster::start_prepared(
         |_| arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         |_, nodes| {
-            let ports = nodes.members().iter().map(|(id, member)| (id, member.raft_port));
-            let between = Proxy::before(ports);
+            let mut between = Proxy::default();
+            for (id, member) in nodes.members().iter() {
+                between.stand_before(id, member.raft_port, 0).unwrap();
+            }
             nodes.set_fronts(between.fronts());
             proxy = Some(between);
         },

@@ -1,34 +1,37 @@
-//! What stands between the nodes of a test: a proxy on loopback through which each of them reaches
-//! the others, and which cuts, holds, slows and tears what goes from one to another.
+//! What may stand between the nodes of a local cluster: a proxy on loopback through which each of
+//! them reaches the others, and which cuts, holds, slows and tears what goes from one to another.
 //!
 //! ```text
 //!   node 1 ── to node 2's front ──▶ proxy ──▶ node 2's own port
 //! ```
-//! Who connects is read from the hello with which every connection begins. A rule is for one
-//! direction between two nodes; what comes back on the same connection obeys the other one.
-//! Everything ends with the [`Proxy`].
+//! The layer above is whoever plays with a cluster or tests it; below are plain sockets and threads.
+//! Who connects is read from the hello with which every connection begins; with TLS it cannot be
+//! read, so there the proxy is of no use. A rule is for one direction between two nodes; what comes
+//! back on the same connection obeys the other one. Everything ends with the [`Proxy`].
 
 use std::{
     collections::BTreeMap,
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-/// Bytes of the hello, and where in it the sender's number stands.
+/// Bytes of the hello, and where in it the eight bytes of the sender's number end.
 const HELLO_LEN: usize = 62;
-const FROM: std::ops::Range<usize> = 16..24;
+const FROM_END: usize = 24;
+/// Bytes that are carried at a time.
+const PIECE_MAX: usize = 64 << 10;
 /// How often a thread that waits looks whether it still has to.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What happens to bytes on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rule {
+pub enum Rule {
     /// They wait until the rule is lifted, and arrive late then.
     Hold,
     /// Connections end, and new ones too.
@@ -48,8 +51,13 @@ struct Shared {
 }
 
 impl Shared {
+    fn rules(&self) -> MutexGuard<'_, BTreeMap<(u64, u64), Rule>> {
+        // Each change of it is one step.
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn rule(&self, from: u64, to: u64) -> Option<Rule> {
-        self.rules.lock().unwrap().get(&(from, to)).copied()
+        self.rules().get(&(from, to)).copied()
     }
 
     fn has_ended(&self) -> bool {
@@ -58,40 +66,50 @@ impl Shared {
 }
 
 /// The fronts of all nodes.
-#[derive(Debug)]
-pub(crate) struct Proxy {
+#[derive(Debug, Default)]
+pub struct Proxy {
     shared: Arc<Shared>,
     fronts: BTreeMap<u64, u16>,
     acceptors: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Stands before nodes that listen on these ports.
-    pub(crate) fn before(nodes: impl IntoIterator<Item = (u64, u16)>) -> Self {
-        let shared = Arc::new(Shared::default());
-        let (mut fronts, mut acceptors) = (BTreeMap::new(), Vec::new());
-        for (id, port) in nodes {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            listener.set_nonblocking(true).unwrap();
-            fronts.insert(id, listener.local_addr().unwrap().port());
-            let shared = Arc::clone(&shared);
-            acceptors.push(thread::spawn(move || accept(&shared, &listener, id, port)));
-        }
-        Self { shared, fronts, acceptors }
+    /// Stands before a node that listens on `port`, at the port `at`, or at one that the system
+    /// chooses if that is 0. Returns where.
+    ///
+    /// # Errors
+    /// What the system said, as when the port is taken.
+    pub fn stand_before(&mut self, node: u64, port: u16, at: u16) -> io::Result<u16> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, at))?;
+        listener.set_nonblocking(true)?;
+        let front = listener.local_addr()?.port();
+        let shared = Arc::clone(&self.shared);
+        let name = format!("front-{node}");
+        let acceptor = thread::Builder::new().name(name);
+        let acceptor = acceptor.spawn(move || accept(&shared, &listener, node, port))?;
+        self.acceptors.push(acceptor);
+        self.fronts.insert(node, front);
+        Ok(front)
     }
 
     /// Where each node is reached.
-    pub(crate) fn fronts(&self) -> BTreeMap<u64, u16> {
+    #[must_use]
+    pub fn fronts(&self) -> BTreeMap<u64, u16> {
         self.fronts.clone()
     }
 
     /// From now on this happens to what `from` sends to `to`.
-    pub(crate) fn set(&self, from: u64, to: u64, rule: Rule) {
-        self.shared.rules.lock().unwrap().insert((from, to), rule);
+    pub fn set(&self, from: u64, to: u64, rule: Rule) {
+        self.shared.rules().insert((from, to), rule);
+    }
+
+    /// Nothing happens any more to what `from` sends to `to`.
+    pub fn lift(&self, from: u64, to: u64) {
+        self.shared.rules().remove(&(from, to));
     }
 
     /// The same between a node and all others: what it sends, what it is sent, or both.
-    pub(crate) fn set_around(&self, node: u64, sent: bool, received: bool, rule: Rule) {
+    pub fn set_around(&self, node: u64, sent: bool, received: bool, rule: Rule) {
         for other in self.fronts.keys().filter(|other| **other != node) {
             if sent {
                 self.set(node, *other, rule);
@@ -103,12 +121,13 @@ impl Proxy {
     }
 
     /// Nothing happens to anything any more.
-    pub(crate) fn heal(&self) {
-        self.shared.rules.lock().unwrap().clear();
+    pub fn heal(&self) {
+        self.shared.rules().clear();
     }
 
     /// Connections that were torn.
-    pub(crate) fn torn(&self) -> u64 {
+    #[must_use]
+    pub fn torn(&self) -> u64 {
         self.shared.torn.load(Ordering::Relaxed)
     }
 }
@@ -128,6 +147,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, to: u64, port: u16) {
         match listener.accept() {
             Ok((socket, _)) => {
                 let shared = Arc::clone(shared);
+                // What cannot be carried is a connection that ends, and the nodes begin another.
                 thread::spawn(move || drop(carry(&shared, socket, to, port)));
             }
             Err(_) => thread::sleep(LOOK),
@@ -136,12 +156,13 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, to: u64, port: u16) {
 }
 
 /// Carries one connection, in both directions, until it ends.
-fn carry(shared: &Arc<Shared>, mut near: TcpStream, to: u64, port: u16) -> std::io::Result<()> {
+fn carry(shared: &Arc<Shared>, mut near: TcpStream, to: u64, port: u16) -> io::Result<()> {
     near.set_nonblocking(false)?;
     near.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut hello = [0; HELLO_LEN];
     near.read_exact(&mut hello)?;
-    let from = u64::from_le_bytes(hello[FROM].try_into().unwrap());
+    let [.., a, b, c, d, e, f, g, h] = hello[..FROM_END] else { return Ok(()) };
+    let from = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let mut far = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     for socket in [&near, &far] {
         socket.set_nodelay(true)?;
@@ -160,14 +181,14 @@ fn carry(shared: &Arc<Shared>, mut near: TcpStream, to: u64, port: u16) -> std::
 }
 
 fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream, link: (u64, u64)) {
-    let mut piece = vec![0; 64 << 10];
+    let mut piece = vec![0; PIECE_MAX];
     loop {
         if shared.has_ended() || shared.rule(link.0, link.1) == Some(Rule::Cut) {
             break;
         }
         match from.read(&mut piece) {
             Ok(0) => break,
-            Ok(len) if pass(shared, &piece[..len], &mut to, link) => {}
+            Ok(len) if pass(shared, piece.get(..len).unwrap_or_default(), &mut to, link) => {}
             Ok(_) => break,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => break,
@@ -193,9 +214,9 @@ fn pass(shared: &Shared, piece: &[u8], to: &mut TcpStream, (from, target): (u64,
         Some(Rule::Tear) => {
             let torn = shared.torn.fetch_add(1, Ordering::Relaxed);
             if torn % 4 == 3 {
-                let part = piece.len() * usize::try_from(torn % 97).unwrap() / 97;
+                let part = piece.len() * usize::try_from(torn % 97).unwrap_or(0) / 97;
                 // The connection ends anyway.
-                let _ = to.write_all(&piece[..part]);
+                let _ = to.write_all(piece.get(..part).unwrap_or_default());
                 return false;
             }
         }
