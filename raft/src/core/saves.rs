@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use hardlog::{HardState, Index};
 
+use super::{Core, LogView};
 use crate::durable::SaveNumber;
 
 #[derive(Debug)]
@@ -117,6 +118,14 @@ impl Saves {
     /// Ticks for which the oldest save has not been durable.
     pub(super) fn oldest_age(&self) -> u32 {
         self.pending.front().map_or(self.dirty_ticks, |pending| pending.ticks)
+    }
+}
+
+impl<L: LogView> Core<L> {
+    /// Up to where the log as it is now is durable here.
+    #[must_use]
+    pub fn durable_index(&self) -> Index {
+        self.saves.durable_index()
     }
 }
 

@@ -369,6 +369,16 @@ impl Lab {
         }
     }
 
+    /// The server hands over to another one, if it leads: what came of it is told to nobody but the
+    /// trace. False if it does not run or stands still.
+    pub fn transfer(&mut self, server: usize, to: usize) -> bool {
+        let Some(machine) = self.stage.machine(id(server)) else { return false };
+        let call = Call::new(&Arc::default(), |_| {});
+        let sent = machine.order(Order::Transfer(Some(id(to)), call));
+        self.stage.ordered(id(server), sent);
+        true
+    }
+
     /// Who votes, by the newest configuration in a server's log.
     #[must_use]
     pub fn voters(&self, server: usize) -> Vec<usize> {

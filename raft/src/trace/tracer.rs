@@ -258,6 +258,12 @@ impl Recording {
     pub fn bytes(&self) -> Vec<u8> {
         self.lock().clone()
     }
+
+    /// What was written behind the first `taken` bytes.
+    #[must_use]
+    pub fn bytes_behind(&self, taken: usize) -> Vec<u8> {
+        self.lock().get(taken..).unwrap_or_default().to_vec()
+    }
 }
 
 impl Write for Recording {

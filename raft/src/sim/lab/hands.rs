@@ -51,12 +51,14 @@ pub struct Sight {
     pub snapshot: Index,
     /// Whether everything that it wrote is durable.
     pub durable: bool,
+    /// The index up to which its log is.
+    pub durable_to: Index,
     /// The last entries: index and term.
     pub entries: Vec<(Index, Term)>,
     /// Files of its log.
     pub segments: usize,
-    /// Their numbers.
-    pub files: Vec<u64>,
+    /// Their numbers and lengths in bytes.
+    pub files: Vec<(u64, u64)>,
     /// Bytes of them that count.
     pub bytes: u64,
     /// What its last start found: a verdict, and what else there is to say.
@@ -264,8 +266,8 @@ impl Lab {
     pub fn sight(&self, server: usize) -> Option<Sight> {
         let seat = self.stage.seats.get(&id(server))?;
         let files = inspect::look(&seat.disk.kill_image());
-        let files: Vec<u64> =
-            files.map_or_else(|_| Vec::new(), |files| files.segments.into_keys().collect());
+        let files: Vec<(u64, u64)> =
+            files.map_or_else(|_| Vec::new(), |files| files.segments.into_iter().collect());
         let mut sight = Sight {
             part: Part::Down,
             term: 0,
@@ -275,6 +277,7 @@ impl Lab {
             applied: 0,
             snapshot: 0,
             durable: true,
+            durable_to: 0,
             entries: Vec::new(),
             segments: files.len(),
             files,
@@ -302,6 +305,7 @@ impl Lab {
         sight.applied = machine.applied();
         sight.snapshot = self.snapshot(server);
         sight.durable = !machine.wants_sync() && core.last_id().index < log.next_log_index();
+        sight.durable_to = core.durable_index();
         sight.entries = shown.filter_map(term).collect();
         sight.bytes = log.live_bytes();
         Some(sight)
