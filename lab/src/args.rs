@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Timeline(timeline::Args),
     /// A trace in the format of other viewers: Perfetto, ShiViz.
     Export(export::Args),
-    /// A cluster to play with, in virtual time.
+    /// A cluster to play with, in virtual time or as processes.
     Play(play::Args),
     /// A guided lesson: a script for `play` with a sentence for each step.
     Lesson(play::lesson::Args),

@@ -76,11 +76,11 @@ impl Depth {
 }
 
 /// The nearest colour of the 6×6×6 cube that terminals with 256 colours have.
-fn nearest((red, green, blue): Rgb) -> u16 {
+pub(crate) fn nearest((red, green, blue): Rgb) -> u8 {
     let level = |value: u8| match value {
         0..=47 => 0,
         48..=114 => 1,
-        _ => (u16::from(value) - 35) / 40,
+        _ => (value - 35) / 40,
     };
     16 + 36 * level(red) + 6 * level(green) + level(blue)
 }
@@ -148,16 +148,24 @@ pub(crate) fn colour(by: By, row: &Row, term: Option<u64>, role: Option<Role>) -
             let found = TOPICS.iter().find(|(topic, _)| row.topic.eq_ignore_ascii_case(topic));
             found.map(|(_, colour)| *colour)
         }
-        By::Term => {
-            let terms = TERMS.len() as u64;
-            term.and_then(|term| TERMS.get(usize::try_from(term % terms).ok()?).copied())
-        }
-        By::Role => match role? {
-            Role::Leader => Some((0x70, 0xc4, 0x8f)),
-            Role::Candidate | Role::PreCandidate => Some((0xd7, 0xd7, 0x5f)),
-            Role::Down => Some((0x80, 0x80, 0x80)),
-            Role::Follower | Role::Learner => None,
-        },
+        By::Term => term.map(of_term),
+        By::Role => role.and_then(of_role),
+    }
+}
+
+/// The colour of a term.
+pub(crate) fn of_term(term: u64) -> Rgb {
+    let at = usize::try_from(term % TERMS.len() as u64).unwrap_or(0);
+    TERMS.get(at).copied().unwrap_or(QUIET)
+}
+
+/// The colour of a role, if it has one.
+pub(crate) fn of_role(role: Role) -> Option<Rgb> {
+    match role {
+        Role::Leader => Some((0x70, 0xc4, 0x8f)),
+        Role::Candidate | Role::PreCandidate => Some((0xd7, 0xd7, 0x5f)),
+        Role::Down => Some((0x80, 0x80, 0x80)),
+        Role::Follower | Role::Learner => None,
     }
 }
 

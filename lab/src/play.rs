@@ -3,8 +3,8 @@
 //! ```text
 //!   terminal (editor, ─┐
 //!     or a screen)     │
-//!   standard input ────┼─▶ command ─▶ game ─▶ the simulator: real nodes, simulated time and disks
-//!   lesson ────────────┘                │
+//!   standard input ────┼─▶ command ─▶ game ─▶ world ─┬─▶ simulated: time, network and disks
+//!   lesson ────────────┘                │            └─▶ real: one process a node
 //!                                       └─▶ show: every node after each command
 //! ```
 //! A line that makes no sense or cannot be done is an error message. On a terminal nothing else
@@ -14,9 +14,12 @@ mod command;
 mod editor;
 mod game;
 pub(crate) mod lesson;
+mod real;
 mod screen;
 mod show;
+mod simulated;
 mod store;
+mod world;
 
 use std::{
     fs,
@@ -24,7 +27,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::game::{Game, Outcome};
+use self::game::{Game, Ground, Outcome};
 use crate::{Failure, lines::Lines, row::visible, timeline};
 
 /// How the game begins.
@@ -42,19 +45,32 @@ pub(crate) struct Args {
     /// Shows nodes, logs and their files on the whole screen, while time passes.
     #[arg(long)]
     tui: bool,
+    /// Plays with processes of hardlog-kv on this machine, and not in the simulator.
+    #[arg(long, conflicts_with = "seed")]
+    real: bool,
+    /// The directory of their cluster: what is there goes on, and it stays [default: a temporary
+    /// one]
+    #[arg(long, requires = "real")]
+    dir: Option<PathBuf>,
+    /// The program hardlog-kv; beside this one or on the path otherwise.
+    #[arg(long, requires = "real")]
+    binary: Option<PathBuf>,
 }
-
-/// Time that passes after a command that takes none itself, in microseconds.
-const PACE: u64 = 1_000_000;
 
 /// Plays until there are no more lines.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let mut table = Table::new(args.seed, args.output.clone());
+    // Asked for before anything else, so that nothing is begun.
+    if args.tui && (!io::stdin().is_terminal() || !io::stdout().is_terminal()) {
+        return Err(Failure::Wrong("a screen needs a terminal".to_owned()));
+    }
+    let mut table = Table::new(ground(args)?, args.output.clone());
     if args.tui {
-        return screen::play(&mut table);
+        screen::play(&mut table)?;
+        return table.game.end().map_err(Failure::Wrong);
     }
     if io::stdin().is_terminal() {
-        return editor::play(&mut table, args.history.as_deref());
+        editor::play(&mut table, args.history.as_deref())?;
+        return table.game.end().map_err(Failure::Wrong);
     }
     let mut lines = Lines::open(Path::new("-"), false)?;
     while let Some(line) = lines.next(|| Ok(()))? {
@@ -72,6 +88,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     table.end()
 }
 
+/// Where the cluster is to live.
+fn ground(args: &Args) -> Result<Ground, Failure> {
+    if !args.real && !args.tui {
+        return Ok(Ground::Simulator(args.seed));
+    }
+    let guard = real::Guard::set()?;
+    if args.tui {
+        guard.at_last(ratatui::restore);
+    }
+    if !args.real {
+        return Ok(Ground::Simulator(args.seed));
+    }
+    let place = real::Place { dir: args.dir.clone(), binary: args.binary.clone(), guard };
+    Ok(Ground::Processes(place))
+}
+
 /// A game, and what becomes of its lines.
 struct Table {
     game: Game,
@@ -81,8 +113,8 @@ struct Table {
 }
 
 impl Table {
-    fn new(seed: u64, output: PathBuf) -> Self {
-        Self { game: Game::new(seed, PACE), output, errors: 0 }
+    fn new(ground: Ground, output: PathBuf) -> Self {
+        Self { game: Game::new(ground), output, errors: 0 }
     }
 
     /// Does what a line says. False if it was the last.
@@ -118,7 +150,7 @@ impl Table {
     /// Writes the timeline, or the trace as it is.
     fn write(&self, path: Option<String>) -> Result<String, String> {
         let path = path.map_or_else(|| self.output.clone(), PathBuf::from);
-        let trace = self.game.trace().unwrap_or_default();
+        let trace = self.game.trace()?;
         if path.extension().is_some_and(|extension| extension == "ndjson") {
             fs::write(&path, trace).map_err(|error| format!("{}: {error}", path.display()))?;
         } else {
@@ -129,7 +161,8 @@ impl Table {
     }
 
     /// A script whose lines could not all be done has failed.
-    fn end(self) -> Result<(), Failure> {
+    fn end(mut self) -> Result<(), Failure> {
+        self.game.end().map_err(Failure::Wrong)?;
         match self.errors {
             0 => Ok(()),
             1 => Err(Failure::Nothing("one line could not be done".to_owned())),

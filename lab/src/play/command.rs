@@ -7,6 +7,8 @@
 
 use std::{num::IntErrorKind, str::FromStr};
 
+use super::world::Birth;
+
 /// Nodes of a cluster at most.
 pub(super) const NODES_MAX: usize = 9;
 /// Microseconds that pass at most at one command.
@@ -17,12 +19,7 @@ pub(super) const LINE_MAX: usize = 64 << 10;
 /// What was asked for. Nodes are as they were written: numbers, `leader`, or names that were given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
-    Create {
-        size: usize,
-        seed: Option<u64>,
-        classic: bool,
-        snapshot: Option<u64>,
-    },
+    Create(Birth),
     Set {
         key: String,
         value: String,
@@ -74,6 +71,7 @@ pub(super) enum Deed {
     Hang,
     Mend,
     Elect,
+    Transfer,
 }
 
 /// What should be so; a script that finds otherwise fails.
@@ -88,7 +86,7 @@ pub(super) enum Expect {
 }
 
 /// Every word, the number that raft-consensus gave it, what belongs to it, and what it does.
-pub(super) const WORDS: [(&str, Option<u8>, &str, &str); 32] = [
+pub(super) const WORDS: [(&str, Option<u8>, &str, &str); 35] = [
     ("create", Some(1), "N [classic] [seed S] [snapshot BYTES]", "a cluster of N nodes"),
     ("set", Some(2), "KEY VALUE [NODE]", "a write, by the leader unless a node is named"),
     ("get", Some(3), "KEY [NODE]", "a read that sees every write before it"),
@@ -105,15 +103,18 @@ pub(super) const WORDS: [(&str, Option<u8>, &str, &str); 32] = [
     ("tear", None, "NODE", "the power goes in the middle of its last write"),
     ("rot", None, "NODE INDEX", "one bit of that entry changes on its disk"),
     ("fill", None, "NODE", "its disk is full"),
-    ("hang", None, "NODE", "its disk answers no sync"),
+    ("hang", None, "NODE", "its disk answers no sync (a process stands still)"),
     ("mend", None, "NODE", "its disk works again and has room"),
+    ("resume", None, "NODE", "the same: what hangs goes on"),
     ("elect", None, "NODE", "it begins an election now"),
+    ("transfer", None, "NODE", "the leader hands over to it"),
     ("partition", None, "A,B C,D,E", "only nodes of one group hear each other"),
     ("heal", None, "", "all groups hear each other again"),
     ("wait", None, "TIME", "time passes: 500ms, 2s"),
     ("pace", None, "TIME", "time that passes after each command, 1s at first"),
     ("patience", None, "TIME", "how long an answer is waited for, 3s at first"),
     ("state", None, "", "every node"),
+    ("status", None, "", "every node"),
     ("log", None, "", "the last entries of every node"),
     ("name", None, "NAME NODE", "a name for a node: name old leader"),
     ("expect", None, "leader NODE | value KEY VALUE | NODE WHAT VALUE", "an error unless it is so"),
@@ -189,7 +190,7 @@ fn command(word: &str, words: &[&str]) -> Result<Command, Option<String>> {
         ("say", [_, ..]) => Command::Say(words.join(" ")),
         ("heal", []) => Command::Heal,
         ("leader", []) => Command::Leader,
-        ("state", []) => Command::State,
+        ("state" | "status", []) => Command::State,
         ("log", []) => Command::Log,
         ("shutdown", []) => Command::Shutdown,
         ("stop", []) => Command::Stop,
@@ -214,8 +215,9 @@ fn deed(word: &str) -> Option<Deed> {
         "tear" => Deed::Tear,
         "fill" => Deed::Fill,
         "hang" => Deed::Hang,
-        "mend" => Deed::Mend,
+        "mend" | "resume" => Deed::Mend,
         "elect" => Deed::Elect,
+        "transfer" => Deed::Transfer,
         _ => return None,
     })
 }
@@ -228,7 +230,7 @@ fn create(size: &str, mut rest: &[&str]) -> Result<Command, Option<String>> {
     let (mut seed, mut classic, mut snapshot) = (None, false, None);
     loop {
         match rest {
-            [] => return Ok(Command::Create { size, seed, classic, snapshot }),
+            [] => return Ok(Command::Create(Birth { size, seed, classic, snapshot })),
             ["classic", more @ ..] => (classic, rest) = (true, more),
             ["seed", number_, more @ ..] => (seed, rest) = (Some(number(number_)?), more),
             ["snapshot", bytes, more @ ..] => (snapshot, rest) = (Some(number(bytes)?), more),
@@ -284,7 +286,12 @@ mod tests {
         assert_eq!(parse("# words"), Ok(Command::Say("words".to_owned())));
         assert_eq!(
             parse("create 5 classic seed 9 snapshot 400"),
-            Ok(Command::Create { size: 5, seed: Some(9), classic: true, snapshot: Some(400) })
+            Ok(Command::Create(Birth {
+                size: 5,
+                seed: Some(9),
+                classic: true,
+                snapshot: Some(400)
+            }))
         );
     }
 

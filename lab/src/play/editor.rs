@@ -45,7 +45,7 @@ impl Highlighter for Words {}
 impl Validator for Words {}
 
 /// Where the last word begins, and what it may become.
-fn complete(line: &str, nodes: &[String]) -> (usize, Vec<String>) {
+pub(super) fn complete(line: &str, nodes: &[String]) -> (usize, Vec<String>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let (before, begun) = line.split_at(start);
     let fits = |word: &&str| word.starts_with(begun);
@@ -57,6 +57,12 @@ fn complete(line: &str, nodes: &[String]) -> (usize, Vec<String>) {
     };
     let more = words.iter().filter(|word| fits(word)).map(|word| format!("{word} ")).collect();
     (start, more)
+}
+
+/// Everything that names a node.
+pub(super) fn nodes(table: &Table) -> Vec<String> {
+    let numbers = (1..=table.game.size()).map(|node| node.to_string());
+    numbers.chain(table.game.names().cloned()).chain(["leader".to_owned()]).collect()
 }
 
 /// Plays until somebody has enough.
@@ -74,9 +80,7 @@ pub(super) fn play(table: &mut Table, history: Option<&Path>) -> Result<(), Fail
     let mut out = io::stdout();
     writeln!(out, "A cluster to break. `create 3` makes one, `help` lists the commands.")?;
     loop {
-        let nodes = (1..=table.game.sights().len()).map(|node| node.to_string());
-        let nodes = nodes.chain(table.game.names().cloned()).chain(["leader".to_owned()]).collect();
-        editor.set_helper(Some(Words { nodes }));
+        editor.set_helper(Some(Words { nodes: nodes(table) }));
         match editor.readline("raft> ") {
             Ok(line) => {
                 if !table.line(Ok(&line), &mut out)? {

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::Table;
+use super::{Table, game::Ground};
 use crate::Failure;
 
 /// What is taught.
@@ -55,7 +55,8 @@ impl Lesson {
 
 /// Gives the lesson.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let mut table = Table::new(1, args.output.clone().unwrap_or_else(|| "lesson.html".into()));
+    let output = args.output.clone().unwrap_or_else(|| "lesson.html".into());
+    let mut table = Table::new(Ground::Simulator(1), output);
     let mut out = io::stdout();
     let asks = args.step && io::stdin().is_terminal();
     for line in args.lesson.script().lines() {

@@ -1,63 +1,90 @@
 //! `raft-lab play --tui`: the nodes, their logs and the files of their logs on one screen, while
 //! time passes.
 //!
+//! ```text
+//!   keys ─▶ Screen ─▶ game           draw: what Screen knows ─▶ cells
+//! ```
 //! Above: `play`. Below: `game`, for what is shown and done, and a library for terminals.
 //!
 //! Virtual time follows the clock on the wall, faster or slower, unless it is stopped; so what a
-//! command does is seen as it unfolds. Drawing and keys know no terminal, and tests drive them.
+//! command does is seen as it unfolds. Time of processes passes by itself. Drawing and keys know no
+//! terminal, and tests drive them.
+
+mod draw;
 
 use std::{
+    collections::VecDeque,
     io::{self, IsTerminal},
     time::{Duration, Instant},
 };
 
-use hardlog_raft::{sim::lab::hands::Sight, trace::Part};
-use ratatui::{
-    Frame,
-    crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
-    layout::{Constraint, Layout, Rect},
-    style::{Color, Modifier, Style},
-    text::{Line, Span},
-    widgets::{Block, Paragraph},
-};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::{Table, command, show};
-use crate::Failure;
+use super::{Table, command, editor, world::View};
+use crate::{
+    Failure,
+    format::Reading,
+    lines::Line,
+    paint::{Depth, When},
+    row::{Place, Row},
+};
 
 /// Time between two pictures.
 const FRAME: Duration = Duration::from_millis(50);
+/// How often the nodes are looked at: in the simulator, and where each has to be asked.
+const LOOK: Duration = Duration::from_millis(100);
+const REAL_LOOK: Duration = Duration::from_millis(400);
 /// Lines of answers that are kept.
 const SAID_MAX: usize = 500;
+/// Events that are kept.
+const EVENTS_MAX: usize = 200;
 /// Lines that were typed and are kept.
 const TYPED_MAX: usize = 200;
 /// How fast time passes, in percent.
 const SPEEDS: [u64; 7] = [1, 5, 10, 25, 50, 100, 500];
-/// Terms next to each other look different.
-const COLOURS: [Color; 6] =
-    [Color::Blue, Color::Green, Color::Magenta, Color::Cyan, Color::Yellow, Color::Red];
+/// Kinds of events that come too often to be read as they pass.
+const NOISE: [&str; 9] =
+    ["send", "recv", "lost", "write", "sync", "apply", "ask-vote", "heartbeat", "timer"];
 
-/// What is on the screen besides the nodes.
+/// What is on the screen.
 pub(super) struct Screen {
     input: String,
     typed: Vec<String>,
     /// Which of them is looked at; their number when none is.
     at: usize,
-    said: Vec<String>,
+    said: VecDeque<String>,
     speed: usize,
     runs: bool,
+    real: bool,
+    views: Vec<View>,
+    micros: u64,
+    looked: Option<Instant>,
+    /// What happened, and whose it is.
+    events: VecDeque<Happened>,
+    reading: Reading,
+    depth: Depth,
+}
+
+/// An event as it is shown.
+struct Happened {
+    clock: String,
+    place: Place,
+    text: String,
+    alarm: bool,
 }
 
 /// Plays on the screen until somebody has enough.
 pub(super) fn play(table: &mut Table) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return Err(Failure::Wrong("a screen needs a terminal".to_owned()));
-    }
+    let depth = Depth::of(When::Auto, io::stdout().is_terminal());
+    let mut screen = Screen::new(table.game.is_real(), depth);
+    // From here on a panic gives the terminal back too.
     let mut terminal = ratatui::try_init()?;
-    let mut screen = Screen::new();
     let ended = (|| {
         let mut before = Instant::now();
         loop {
-            terminal.draw(|frame| screen.draw(frame, table))?;
+            screen.pass(before.elapsed(), table);
+            before = Instant::now();
+            terminal.draw(|frame| screen.draw(frame))?;
             if event::poll(FRAME)?
                 && let Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
@@ -65,8 +92,6 @@ pub(super) fn play(table: &mut Table) -> Result<(), Failure> {
             {
                 return Ok(());
             }
-            screen.pass(before.elapsed(), table);
-            before = Instant::now();
         }
     })();
     ratatui::restore();
@@ -74,21 +99,65 @@ pub(super) fn play(table: &mut Table) -> Result<(), Failure> {
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
-        let said = vec!["create 3 makes a cluster; help lists the commands".to_owned()];
-        Self { input: String::new(), typed: Vec::new(), at: 0, said, speed: 2, runs: true }
+    pub(super) fn new(real: bool, depth: Depth) -> Self {
+        let said = ["create 3 makes a cluster; help lists the commands".to_owned()];
+        Self {
+            input: String::new(),
+            typed: Vec::new(),
+            at: 0,
+            said: said.into(),
+            speed: 2,
+            runs: true,
+            real,
+            views: Vec::new(),
+            micros: 0,
+            looked: None,
+            events: VecDeque::new(),
+            reading: Reading::default(),
+            depth,
+        }
     }
 
     /// Time passed on the wall.
     pub(super) fn pass(&mut self, wall: Duration, table: &mut Table) {
-        if !self.runs || table.game.sights().is_empty() {
+        if self.runs && !self.real && table.game.size() > 0 {
+            let wall = u64::try_from(wall.min(10 * FRAME).as_micros()).unwrap_or(0);
+            if let Err(why) = table.game.pass(wall * self.percent() / 100) {
+                self.runs = false;
+                self.say(&why);
+            }
+        }
+        let often = if self.real { REAL_LOOK } else { LOOK };
+        if self.looked.is_none_or(|looked| looked.elapsed() >= often) {
+            self.look(table);
+        }
+    }
+
+    fn percent(&self) -> u64 {
+        SPEEDS.get(self.speed).copied().unwrap_or(100)
+    }
+
+    /// Takes in what the nodes are now and what happened.
+    pub(super) fn look(&mut self, table: &mut Table) {
+        self.views = table.game.views();
+        self.micros = table.game.micros();
+        for bytes in table.game.news().split(|byte| *byte == b'\n') {
+            let line = Line { number: 0, bytes: bytes.to_vec(), len: bytes.len() as u64 };
+            if let Ok(Some(row)) = self.reading.row(&line) {
+                self.take(row);
+            }
+        }
+        self.looked = Some(Instant::now());
+    }
+
+    fn take(&mut self, row: Row) {
+        if NOISE.iter().any(|noise| row.is(noise)) {
             return;
         }
-        let wall = u64::try_from(wall.min(10 * FRAME).as_micros()).unwrap_or(0);
-        let speed = SPEEDS.get(self.speed).copied().unwrap_or(100);
-        if let Err(why) = table.game.pass(wall * speed / 100) {
-            self.runs = false;
-            self.say(&why);
+        let Row { clock, place, text, alarm, .. } = row;
+        self.events.push_back(Happened { clock, place, text, alarm });
+        if self.events.len() > EVENTS_MAX {
+            self.events.pop_front();
         }
     }
 
@@ -103,6 +172,7 @@ impl Screen {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c' | 'd') if control => return Ok(false),
+            KeyCode::Char('u') if control => self.input.clear(),
             KeyCode::Char(' ') if self.input.is_empty() => self.runs = !self.runs,
             KeyCode::Char('+') if self.input.is_empty() => {
                 self.speed = (self.speed + 1).min(SPEEDS.len() - 1);
@@ -113,6 +183,7 @@ impl Screen {
             KeyCode::Char(c) if !control && self.input.len() < command::LINE_MAX => {
                 self.input.push(c);
             }
+            KeyCode::Tab => self.complete(table),
             KeyCode::Backspace => drop(self.input.pop()),
             KeyCode::Esc => self.input.clear(),
             KeyCode::Up => self.look_back(self.at.saturating_sub(1)),
@@ -128,6 +199,25 @@ impl Screen {
         self.input = self.typed.get(self.at).cloned().unwrap_or_default();
     }
 
+    /// Adds what all words that fit have in common; with nothing to add it lists them.
+    fn complete(&mut self, table: &Table) {
+        let (start, words) = editor::complete(&self.input, &editor::nodes(table));
+        let Some(first) = words.first() else { return };
+        let same = |word: &String| {
+            let pairs = word.chars().zip(first.chars());
+            pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum::<usize>()
+        };
+        let common = words.iter().map(same).min().unwrap_or(0);
+        let known = self.input.len().saturating_sub(start);
+        if common > known {
+            self.input.truncate(start);
+            self.input.push_str(first.get(..common).unwrap_or_default());
+        } else {
+            let list: Vec<&str> = words.iter().map(|word| word.trim()).collect();
+            self.say(&list.join(" "));
+        }
+    }
+
     fn enter(&mut self, table: &mut Table) -> Result<bool, Failure> {
         let line = std::mem::take(&mut self.input);
         if line.trim().is_empty() {
@@ -137,144 +227,22 @@ impl Screen {
         let mut said = Vec::new();
         let goes_on = table.line(Ok(&line), &mut said)?;
         let said = String::from_utf8_lossy(&said).into_owned();
-        // The table of nodes stands on the screen already.
-        let words = said.lines().filter(|line| !line.starts_with("    "));
+        // The table of nodes stands on the screen already; of other lines only `log` and `help`
+        // begin with so many spaces, and these are wanted.
+        let wanted = ["log", "help"].contains(&line.trim());
+        let words = said.lines().filter(|line| wanted || !line.starts_with("    "));
         let words: Vec<&str> = words.collect();
         self.say(&words.join("\n"));
-        self.typed.push(line);
+        if self.typed.last() != Some(&line) {
+            self.typed.push(line);
+        }
         let extra = self.typed.len().saturating_sub(TYPED_MAX);
         self.typed.drain(..extra);
         self.at = self.typed.len();
+        self.look(table);
         Ok(goes_on)
     }
-
-    // ---- the picture
-
-    pub(super) fn draw(&self, frame: &mut Frame<'_>, table: &Table) {
-        let sights = table.game.sights();
-        let rows = u16::try_from(sights.len()).unwrap_or(1) + 2;
-        let [nodes, logs, said, input] = Layout::vertical([
-            Constraint::Length(rows + 1),
-            Constraint::Length(rows),
-            Constraint::Min(3),
-            Constraint::Length(3),
-        ])
-        .areas(frame.area());
-        let text = show::table(table.game.micros(), &sights, false);
-        let lines: Vec<Line<'_>> = text
-            .lines()
-            .zip(std::iter::once(None).chain(sights.iter().map(Some)))
-            .map(row)
-            .collect();
-        self.draw_in(frame, nodes, " nodes ", lines);
-        let lines = sights.iter().enumerate().map(|(server, sight)| log(server, sight)).collect();
-        self.draw_in(frame, logs, " logs: entries by term, committed ones bold; files ", lines);
-        let room = usize::from(said.height.saturating_sub(2));
-        let from = self.said.len().saturating_sub(room);
-        let lines = self.said.iter().skip(from).map(|line| Line::raw(line.as_str())).collect();
-        self.draw_in(frame, said, " said ", lines);
-        let speed = SPEEDS.get(self.speed).copied().unwrap_or(100);
-        let time = if self.runs { format!("time at {speed} %") } else { "time stands".to_owned() };
-        let title = format!(" {time} · space: stop, go · + −: speed · ↑ ↓: lines · Ctrl-C: leave ");
-        self.draw_in(frame, input, &title, vec![Line::raw(format!("> {}▏", self.input))]);
-    }
-
-    fn draw_in(&self, frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>) {
-        let block = Block::bordered().title(title.to_owned());
-        frame.render_widget(Paragraph::new(lines).block(block), area);
-    }
-}
-
-/// A line of the table in the colour of its node's term.
-fn row<'a>((text, sight): (&'a str, Option<&Sight>)) -> Line<'a> {
-    let style = match sight {
-        None => Style::new().add_modifier(Modifier::DIM),
-        Some(sight) if sight.part == Part::Down => Style::new().add_modifier(Modifier::DIM),
-        Some(sight) if sight.part == Part::Leader => {
-            Style::new().fg(colour(sight.term)).add_modifier(Modifier::BOLD)
-        }
-        Some(sight) => Style::new().fg(colour(sight.term)),
-    };
-    Line::styled(text, style)
-}
-
-/// The last entries of a node, and the files of its log.
-fn log(server: usize, sight: &Sight) -> Line<'static> {
-    let mut spans = vec![Span::raw(format!("node {}  ", server + 1))];
-    for (index, term) in &sight.entries {
-        let style = Style::new().fg(Color::Black).bg(colour(*term));
-        let committed = *index <= sight.commit;
-        let weight = if committed { Modifier::BOLD } else { Modifier::DIM | Modifier::ITALIC };
-        spans.push(Span::styled(format!(" {index} "), style.add_modifier(weight)));
-    }
-    let files: Vec<String> = sight.files.iter().map(|file| format!("[{file}]")).collect();
-    spans.push(Span::styled(format!("  {}", files.join("")), Style::new().fg(Color::DarkGray)));
-    Line::from(spans)
-}
-
-fn colour(term: u64) -> Color {
-    let at = usize::try_from(term % COLOURS.len() as u64).unwrap_or(0);
-    COLOURS.get(at).copied().unwrap_or(Color::White)
 }
 
 #[cfg(test)]
-mod tests {
-    use ratatui::{Terminal, backend::TestBackend};
-
-    use super::*;
-
-    fn typed(screen: &mut Screen, table: &mut Table, line: &str) -> bool {
-        for c in line.chars() {
-            assert!(screen.key(KeyEvent::from(KeyCode::Char(c)), table).unwrap());
-        }
-        screen.key(KeyEvent::from(KeyCode::Enter), table).unwrap()
-    }
-
-    fn seen(screen: &Screen, table: &Table, (width, height): (u16, u16)) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| screen.draw(frame, table)).unwrap();
-        let cells = terminal.backend().buffer().content().iter();
-        cells.map(ratatui::buffer::Cell::symbol).collect()
-    }
-
-    #[test]
-    fn nodes_logs_and_files_are_on_the_screen_while_time_passes() {
-        let mut table = Table::new(1, "none.html".into());
-        let mut screen = Screen::new();
-        assert!(seen(&screen, &table, (100, 30)).contains("create 3 makes a cluster"));
-        assert!(typed(&mut screen, &mut table, "create 3"));
-        assert!(typed(&mut screen, &mut table, "set a 1"));
-        assert!(typed(&mut screen, &mut table, "bogus"));
-        let picture = seen(&screen, &table, (100, 30));
-        for words in ["leader", "follower", "node 3", " 2 ", "[1]", "a = 1", "no command"] {
-            assert!(picture.contains(words), "{words} in {picture}");
-        }
-        let before = table.game.micros();
-        screen.pass(FRAME, &mut table);
-        assert_eq!(table.game.micros(), before + 5000, "ten percent of the wall's time");
-        assert!(screen.key(KeyEvent::from(KeyCode::Char(' ')), &mut table).unwrap());
-        screen.pass(FRAME, &mut table);
-        assert_eq!(table.game.micros(), before + 5000, "it stands");
-        assert!(seen(&screen, &table, (100, 30)).contains("time stands"));
-        // However small the screen.
-        for size in [(1, 1), (20, 5), (300, 3)] {
-            seen(&screen, &table, size);
-        }
-    }
-
-    #[test]
-    fn lines_come_back_and_the_last_key_leaves() {
-        let mut table = Table::new(1, "none.html".into());
-        let mut screen = Screen::new();
-        typed(&mut screen, &mut table, "help");
-        screen.key(KeyEvent::from(KeyCode::Up), &mut table).unwrap();
-        assert_eq!(screen.input, "help");
-        screen.key(KeyEvent::from(KeyCode::Backspace), &mut table).unwrap();
-        assert_eq!(screen.input, "hel");
-        screen.key(KeyEvent::from(KeyCode::Esc), &mut table).unwrap();
-        assert_eq!(screen.input, "");
-        assert!(!typed(&mut screen, &mut table, "stop"));
-        let leave = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert!(!screen.key(leave, &mut table).unwrap());
-    }
-}
+mod tests;

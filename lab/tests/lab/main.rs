@@ -6,6 +6,7 @@ mod browser;
 mod cluster;
 mod columns;
 mod play;
+mod real;
 mod soak;
 mod timeline;
 mod tour;
