@@ -11,7 +11,7 @@ use std::{
 
 use compare::{
     sheet::{Sheet, summary},
-    store::{ALL, Result},
+    store::{self, ALL, Result},
     work::{Plan, buffered, sealed, steady, synced, threads},
 };
 
@@ -25,7 +25,7 @@ removes them. Prints tables in Markdown.
   --rounds N        medians are over N rounds, 3 or more (default: 3)
   --only WORKLOAD   synced, threads, buffered, sealed or steady; may be repeated
   --stores A,B      only these (hardlog, raft-engine, rocksdb, redb, fjall, sled, okaywal, raft-log,
-                    sqlite)
+                    sqlite; hardlog-reuse, which else is only in steady, beside hardlog)
 ";
 
 const SLED: &str = "\
@@ -88,8 +88,7 @@ fn parse(words: &[&str]) -> Option<(Plan, Vec<Work>)> {
             }
             "--stores" => {
                 let named = words.next()?.split(',');
-                let found = named.map(|name| ALL.iter().find(|kind| kind.name == name).copied());
-                plan.kinds = found.collect::<Option<_>>()?;
+                plan.kinds = named.map(store::named).collect::<Option<_>>()?;
             }
             word if word.starts_with('-') => return None,
             word => dir = dir.xor(Some(PathBuf::from(word))),

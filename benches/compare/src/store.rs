@@ -93,6 +93,17 @@ pub const ALL: &[Kind] = &[
     Kind { name: "sqlite", buffers: false, open: sqlite::open },
 ];
 
+/// hardlog where the files of trimmed segments are used again: measured where named, and beside hardlog
+/// where a log is trimmed all the time.
+pub const REUSING: Kind =
+    Kind { name: "hardlog-reuse", buffers: true, open: hardlog::open_reusing };
+
+/// The store of that name.
+#[must_use]
+pub fn named(name: &str) -> Option<Kind> {
+    ALL.iter().chain([&REUSING]).find(|kind| kind.name == name).copied()
+}
+
 /// What a store that knows only keys and values keeps of an entry: term, then payload.
 fn value(payload: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(8 + payload.len());

@@ -263,3 +263,47 @@ fn a_copy_of_a_file_that_is_reused_meanwhile_begins_anew() {
     let (copy, _) = Log::open_on(Arc::new(target), options()).expect("opens");
     all_there(&copy);
 }
+
+/// The keeper at work: what is written, read and trimmed all the time is always what was written.
+#[test]
+fn a_log_that_is_trimmed_all_the_time_goes_on_in_the_same_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("log");
+    let options = Options::new().segment_size(4 << 20).recent_max(64 << 10).reuse_files(1);
+    let options = options.scrub_rate(1 << 30);
+    let mut log = Log::create(&path, options.clone()).expect("creates");
+    let (mut used, mut next) = (0, 1);
+    while used < 3 && next < 4000 {
+        let before = log.incarnation();
+        while log.incarnation() == before {
+            let payload = vec![b'a' + (next % 26) as u8; 30_000];
+            log.append(&[Entry::new(next, 1, payload)]).expect("appends");
+            next += 1;
+            if next % 20 == 0 {
+                log.sync().expect("syncs");
+                log.trim_prefix(next.saturating_sub(60)).expect("trims");
+                for index in (log.first_log_index()..next).step_by(7) {
+                    let wanted = vec![b'a' + (index % 26) as u8; 30_000];
+                    assert!(log.at(index).expect("readable").payload == wanted, "entry {index}");
+                }
+                std::thread::yield_now();
+            }
+        }
+        let disk = DiskFs::new(&path);
+        let newest = segment_name(log.incarnation());
+        let file = disk.open(Dir::Root, &newest, Access::Read).expect("opens");
+        let mut front = vec![0; 8192];
+        file.read_at(&mut front, 0).expect("reads");
+        used += usize::from(Header::decode(&front).expect("valid").reused);
+    }
+    assert!(used >= 3, "{used} files were used again");
+    let first = log.first_log_index();
+    log.close().expect("closes");
+    let (log, report) = Log::open(&path, options).expect("opens");
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((log.first_log_index(), log.next_log_index()), (first, next));
+    for index in first..next {
+        let wanted = vec![b'a' + (index % 26) as u8; 30_000];
+        assert!(log.at(index).expect("readable").payload == wanted, "entry {index}");
+    }
+}

@@ -1,4 +1,4 @@
-//! hardlog, with its defaults.
+//! hardlog, with its defaults, and with files that are used again.
 
 use std::{
     fs,
@@ -20,10 +20,18 @@ struct Hardlog {
 }
 
 pub(super) fn open(dir: &Path) -> Result<Box<dyn Store>> {
+    open_with(dir, Options::new())
+}
+
+pub(super) fn open_reusing(dir: &Path) -> Result<Box<dyn Store>> {
+    open_with(dir, Options::new().reuse_files(1))
+}
+
+fn open_with(dir: &Path, options: Options) -> Result<Box<dyn Store>> {
     let log = if dir.join("LOCK").exists() || segments(dir) > 0 {
-        Log::open(dir, Options::new())?.0
+        Log::open(dir, options)?.0
     } else {
-        Log::create(dir, Options::new())?
+        Log::create(dir, options)?
     };
     let (reader, syncer) = (log.reader(), log.syncer());
     Ok(Box::new(Hardlog { dir: dir.to_owned(), log: Mutex::new(log), reader, syncer }))

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{ALL, Kind, Store, Sync};
+use super::{ALL, Kind, REUSING, Store, Sync};
 
 fn payload(index: u64) -> Bytes {
     Bytes::from(index.to_be_bytes().repeat(4 + usize::try_from(index % 7).unwrap()))
@@ -26,7 +26,7 @@ fn check(kind: &Kind, store: &dyn Store, first: u64, last: u64) {
 
 #[test]
 fn what_was_appended_is_there_after_a_close_and_an_open() {
-    for kind in ALL {
+    for kind in ALL.iter().chain([&REUSING]) {
         let dir = tempfile::tempdir().unwrap();
         let store = (kind.open)(dir.path()).unwrap();
         store.append(1, &payloads(1, 50), Sync::No).unwrap();
@@ -44,7 +44,7 @@ fn what_was_appended_is_there_after_a_close_and_an_open() {
 
 #[test]
 fn both_ends_can_be_trimmed() {
-    for kind in ALL {
+    for kind in ALL.iter().chain([&REUSING]) {
         let dir = tempfile::tempdir().unwrap();
         let store = (kind.open)(dir.path()).unwrap();
         store.append(1, &payloads(1, 100), Sync::Yes).unwrap();

@@ -23,7 +23,7 @@ use super::{Contender, Plan};
 use crate::{
     disk,
     sheet::{Row, Sheet},
-    store::{ALL, Kind, Result, Sync},
+    store::{Kind, Result, Sync, named},
 };
 
 /// First argument of the child that fills a log: then name, mebibytes, directory.
@@ -61,7 +61,7 @@ struct Figures {
 /// # Errors
 /// What the library says.
 pub fn fill_child(name: &str, mib: u64, dir: &Path) -> Result<()> {
-    let mut store = Contender::create(kind(name)?, dir)?;
+    let mut store = Contender::create(&kind(name)?, dir)?;
     let payloads = Dice(1).payloads(BATCH, LEN);
     while store.next <= mib * PER_MIB {
         let sync =
@@ -87,8 +87,8 @@ pub fn open_child(name: &str, mib: u64, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn kind(name: &str) -> Result<&'static Kind> {
-    ALL.iter().find(|kind| kind.name == name).ok_or_else(|| "no such store".into())
+fn kind(name: &str) -> Result<Kind> {
+    named(name).ok_or_else(|| "no such store".into())
 }
 
 /// Kibibytes of this process, as the system counts them.

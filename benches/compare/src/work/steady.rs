@@ -17,7 +17,7 @@ use super::{Contender, Plan};
 use crate::{
     disk,
     sheet::{Row, Sheet},
-    store::{Kind, Result, Sync},
+    store::{Kind, REUSING, Result, Sync},
 };
 
 /// Entries in a batch.
@@ -52,7 +52,13 @@ pub fn run(plan: &Plan) -> Result<Vec<Sheet>> {
     let scratch = plan.scratch()?;
     let mut file = RawFile::create(&scratch.path().join("raw"), 64 << 20)?;
     let mut stores = Vec::new();
-    for kind in &plan.kinds {
+    let mut kinds = plan.kinds.clone();
+    if let Some(at) = kinds.iter().position(|kind| kind.name == "hardlog")
+        && kinds.iter().all(|kind| kind.name != REUSING.name)
+    {
+        kinds.insert(at + 1, REUSING);
+    }
+    for kind in &kinds {
         plan.note(&format!("steady state, {} grows", kind.name));
         stores.push((filled(plan, kind, scratch.path())?, kind));
         all.push((kind.name, Vec::new()));
