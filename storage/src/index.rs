@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Above: `log` (writes) and `reader` (looks up). Below: memory; `file` is the `.idx` codec, and
-//! `stored` the rows of segments sealed before an open, loaded when somebody looks there. A [`Map`] is cheap to clone, and a clone never changes: that is how a reader keeps one
-//! version of the log while the writer goes on.
+//! `stored` has the rows of segments sealed before an open, loaded when somebody looks there. A
+//! [`Map`] is cheap to clone, and a clone never changes: that is how a reader keeps one version of
+//! the log while the writer goes on.
 //!
 //! INVARIANT: within one row's stretch of the file no truncation begins, so the first batch there
 //! that holds index i is the one that counts. Truncation replaces what it cuts, it never edits it.
