@@ -15,6 +15,7 @@
 pub mod data;
 pub mod group;
 pub mod measure;
+pub mod process;
 pub mod raw;
 pub mod stats;
 pub mod table;

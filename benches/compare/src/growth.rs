@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hardlog::{Entry, Log, Options};
 use hardlog_benches::{
     data::{Dice, child, kill, link, say_and_wait},
+    process::memory,
     raw::RawFile,
     stats::{Samples, median},
 };
@@ -150,14 +151,6 @@ fn read_whole(path: &Path) -> Result<f64> {
 
 fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
-}
-
-/// Kibibytes of this process, as the system counts them.
-fn memory(what: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// The median turn of some random reads, per read.

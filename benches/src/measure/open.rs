@@ -12,6 +12,7 @@ use hardlog::{Log, Options};
 use super::Plan;
 use crate::{
     data::{self, Content, child, kill, link, say_and_wait, segments},
+    process::memory,
     raw::RawFile,
     stats::median,
     table::{Figure, Target, time},
@@ -56,14 +57,6 @@ fn waited_for_a_processor() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = stat.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
-}
-
-/// Kibibytes, of this process, as the system counts them.
-fn memory(what: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn read_whole(path: &Path) -> Duration {

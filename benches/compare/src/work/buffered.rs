@@ -63,40 +63,39 @@ pub fn run(plan: &Plan) -> Result<Vec<Sheet>> {
 fn raw(plan: &Plan, payloads: &[Bytes], batches: usize) -> Result<Took> {
     let scratch = plan.scratch()?;
     let joined = payloads.concat();
-    let mut file = RawFile::create(&scratch.path().join("raw"), (batches * joined.len()) as u64)?;
-    let started = Instant::now();
-    for _ in 0..batches {
-        file.append(&joined)?;
-    }
-    let written = started.elapsed();
-    file.sync()?;
-    Ok((written.as_secs_f64(), started.elapsed().as_secs_f64()))
+    let file = RawFile::create(&scratch.path().join("raw"), (batches * joined.len()) as u64)?;
+    timed(file, batches, |file| Ok(file.append(&joined)?), |file| Ok(file.sync()?)).map(|t| t.0)
 }
 
 fn growing(plan: &Plan, payloads: &[Bytes], batches: usize) -> Result<Took> {
     let scratch = plan.scratch()?;
     let joined = payloads.concat();
-    let mut file = Growing::create(&scratch.path().join("growing"))?;
-    let started = Instant::now();
-    for _ in 0..batches {
-        file.append(&joined)?;
-    }
-    let written = started.elapsed();
-    file.sync()?;
-    Ok((written.as_secs_f64(), started.elapsed().as_secs_f64()))
+    let file = Growing::create(&scratch.path().join("growing"))?;
+    timed(file, batches, |file| Ok(file.append(&joined)?), |file| Ok(file.sync()?)).map(|t| t.0)
 }
 
 fn store(plan: &Plan, kind: &Kind, payloads: &[Bytes], batches: usize) -> Result<Took> {
     let scratch = plan.scratch()?;
-    let mut store = Contender::create(kind, scratch.path())?;
+    let store = Contender::create(kind, scratch.path())?;
+    // The least that makes all of it durable: one more entry, synced.
+    let sync = |store: &mut Contender| store.append(&payloads[..1], Sync::Yes);
+    let (took, store) = timed(store, batches, |store| store.append(payloads, Sync::No), sync)?;
+    store.close()?;
+    Ok(took)
+}
+
+/// Times so many writes, and a sync behind them. Hands back what took them.
+fn timed<T>(
+    mut to: T,
+    batches: usize,
+    mut write: impl FnMut(&mut T) -> Result<()>,
+    sync: impl FnOnce(&mut T) -> Result<()>,
+) -> Result<(Took, T)> {
     let started = Instant::now();
     for _ in 0..batches {
-        store.append(payloads, Sync::No)?;
+        write(&mut to)?;
     }
     let written = started.elapsed();
-    // The least that makes all of it durable: one more entry, synced.
-    store.append(&payloads[..1], Sync::Yes)?;
-    let synced = started.elapsed();
-    store.close()?;
-    Ok((written.as_secs_f64(), synced.as_secs_f64()))
+    sync(&mut to)?;
+    Ok(((written.as_secs_f64(), started.elapsed().as_secs_f64()), to))
 }

@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use hardlog_benches::{
     data::{Dice, child, kill, say_and_wait},
+    process::memory,
     raw::RawFile,
     stats::{Samples, median},
     table::time,
@@ -89,14 +90,6 @@ pub fn open_child(name: &str, mib: u64, dir: &Path) -> Result<()> {
 
 fn kind(name: &str) -> Result<Kind> {
     named(name).ok_or_else(|| "no such store".into())
-}
-
-/// Kibibytes of this process, as the system counts them.
-fn memory(what: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Sheets of everything above.
