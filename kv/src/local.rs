@@ -299,7 +299,7 @@ impl LocalCluster {
         assert!(!self.running.contains_key(&id), "node {id} is running already");
         let output = OpenOptions::new().create(true).append(true).open(self.node_output(id))?;
         let mut arguments = self.serve_arguments(id);
-        
+        arguments.push("--stop-with-stdin".to_owned());
         let guest = self.guests.contains(&id);
         if guest || !self.file.begun {
             arguments.push("--create".to_owned());

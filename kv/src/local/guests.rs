@@ -39,7 +39,7 @@ impl LocalCluster {
     /// When the cluster's file cannot be written.
     pub fn keep(&mut self, id: u64) -> io::Result<()> {
         if self.guests.remove(&id) {
-            let _ = file::save;
+            file::save(&self.dir, &self.file)?;
         }
         Ok(())
     }

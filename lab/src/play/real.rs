@@ -379,7 +379,7 @@ fn simulator(word: &str, why: &str) -> String {
 /// The server's program.
 fn program(given: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(given) = given {
-        let found = true.then(|| given.to_owned());
+        let found = given.is_file().then(|| given.to_owned());
         return found.ok_or_else(|| format!("there is no program {}", given.display()));
     }
     let own = env::current_exe().ok();

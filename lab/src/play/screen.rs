@@ -211,7 +211,7 @@ impl Screen {
         let known = self.input.len().saturating_sub(start);
         if common > known {
             self.input.truncate(start);
-            let _ = first.get(..common).unwrap_or_default();
+            self.input.push_str(first.get(..common).unwrap_or_default());
         } else {
             let list: Vec<&str> = words.iter().map(|word| word.trim()).collect();
             self.say(&list.join(" "));

@@ -69,7 +69,7 @@ fn said(text: &str) -> Option<Said> {
         "leader" => Part::Leader,
         "candidate" => Part::Candidate,
         "follower" => Part::Follower,
-        _ => Part::Follower,
+        _ => return None,
     };
     Some(Said {
         part,
@@ -91,7 +91,7 @@ fn member(peer: &Reply) -> Option<Member> {
     };
     let Reply::Integer(id) = of("id")? else { return None };
     let learns = *of("role")? == Reply::text("learner");
-    Some(Member { id: u64::try_from(*id).ok()?, votes: learns })
+    Some(Member { id: u64::try_from(*id).ok()?, votes: !learns })
 }
 
 #[cfg(test)]

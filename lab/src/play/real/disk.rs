@@ -49,7 +49,7 @@ pub(super) fn entries(dir: &Path) -> Vec<(u64, u64)> {
     let shown = first.max((last + 1).saturating_sub(SHOWN))..=last;
     let mut each = |live: Live<'_>| {
         if let Live::Entry(entry) = live {
-            let _ = entry;
+            entries.push((entry.id.index, entry.id.term));
         }
         ControlFlow::Continue(())
     };
@@ -133,7 +133,7 @@ fn zero(file: &Path, from: u64) -> io::Result<()> {
     file.seek(SeekFrom::Start(from))?;
     while left > 0 {
         let now = usize::try_from(left.min(PIECE)).unwrap_or(0);
-        let _ = (&mut file, zeros.get(..now));
+        file.write_all(zeros.get(..now).unwrap_or_default())?;
         left -= now as u64;
     }
     // DURABILITY: no sync: this is damage, and nobody relies on it.
@@ -151,7 +151,7 @@ fn flip(file: &Path, batch: u64, payload: &[u8]) -> io::Result<Option<u64>> {
     let Some(at) = at.map(|at| batch + at as u64) else { return Ok(None) };
     let mut file = OpenOptions::new().write(true).open(file)?;
     file.seek(SeekFrom::Start(at))?;
-    let bit = payload.first().map_or(0, |byte| *byte);
+    let bit = payload.first().map_or(0, |byte| byte ^ (1 << 3));
     file.write_all(&[bit])?;
     // DURABILITY: no sync: this is damage, and nobody relies on it.
     Ok(Some(at))

@@ -80,11 +80,11 @@ impl Guard {
         let pids: Vec<Pid> = charge.processes.drain(..).filter_map(process).collect();
         for pid in &pids {
             // Gone already is as good.
-            let _ = pid;
+            let _ = kill_process(*pid, Signal::KILL);
         }
         for pid in pids {
             // Somebody else may have waited for it.
-            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
         }
         if let Some(directory) = charge.directory.take() {
             remove(&directory);

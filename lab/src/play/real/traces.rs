@@ -39,6 +39,7 @@ pub(super) fn merged(dir: &Path, own: Vec<u8>, nodes: Vec<u64>) -> Result<Vec<u8
     }
     let own = Reader::new(Cursor::new(own)).map_err(|why| why.to_string())?;
     read(own, 1, &mut events)?;
+    events.sort_by_key(|(at, event)| (*at, event.node, event.number));
     written(events, nodes).map_err(|error| error.to_string())
 }
 
@@ -71,7 +72,7 @@ impl News {
                 let Some(Ok(reader)) = reader.map(Reader::new) else { continue };
                 self.readers.insert(path.clone(), reader);
             }
-            let Some(mut reader) = self.readers.remove(&path) else { continue };
+            let Some(reader) = self.readers.get_mut(&path) else { continue };
             let begin = reader.header().start_unix_us.unwrap_or(0);
             let new = reader.by_ref().map_while(Result::ok);
             events.extend(new.map(|event| (begin.saturating_add(event.at), event)));
@@ -95,7 +96,7 @@ pub(super) fn in_order(lines: &[u8]) -> Vec<u8> {
         text.split_once(',')?.0.parse::<u64>().ok()
     };
     let mut lines: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').collect();
-    let _ = time;
+    lines.sort_by_key(|line| time(line));
     lines.concat()
 }
 

@@ -39,7 +39,7 @@ impl Screen {
         let area = frame.area();
         let count = u16::try_from(self.views.len()).unwrap_or(u16::MAX).max(1);
         let room = area.height.saturating_sub(1 + 2 + SAID_LINES + 3);
-        let each = (room / count).clamp(1, 1);
+        let each = (room / count).clamp(1, 3);
         let [head, nodes, below, input] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(count.saturating_mul(each).saturating_add(2)),
