@@ -449,3 +449,22 @@ fn a_follower_whose_disk_hangs_answers_nobody() {
     net.collect(2);
     assert!(net.wire.is_empty(), "{:?}", net.wire);
 }
+
+#[test]
+fn a_node_that_abstains_gives_no_vote_whichever_way_it_is_asked() {
+    let mut net = Net::new(3, classic(), 1);
+    net.core(3).abstain(true);
+    let last = EntryId::new(9, 9);
+    net.core(3).step(says(1, 3, 9, Body::PreVote { last }));
+    net.collect(3);
+    assert!(net.wire.is_empty(), "it says nothing to whoever asks beforehand: {:?}", net.wire);
+    net.core(3).step(says(1, 3, 9, Body::Vote { last, transfer: false }));
+    net.collect(3);
+    net.sync(3, 1);
+    assert_eq!(net.wire.pop(), Some(says(3, 1, 9, Body::VoteReply { granted: false })));
+    assert_eq!(net.core(3).hard_state(), term(9), "the term is one that it promises all the same");
+    net.core(3).abstain(false);
+    net.core(3).step(says(1, 3, 9, Body::Vote { last, transfer: false }));
+    net.collect(3);
+    assert_eq!(net.core(3).hard_state().vote, Some(1));
+}
