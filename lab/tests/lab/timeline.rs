@@ -157,6 +157,92 @@ fn links(browser: &mut Browser, page: &Path) {
     assert_eq!(browser.eval("lab.tab"), "timeline", "what makes no sense is ignored");
 }
 
+/// What stands on the canvas, by its pixels: a trace of two nodes in which each thing happens once.
+const SMALL: &str = r#"{"trace":"hardlog.trace/1","source":"sim","seed":1,"nodes":[1,2],"clock":"virtual"}
+{"t":0,"n":1,"q":1,"e":"role","term":1,"role":"follower"}
+{"t":0,"n":2,"q":2,"e":"role","term":1,"role":"follower"}
+{"t":10000,"n":1,"q":3,"e":"role","term":2,"role":"leader"}
+{"t":10000,"n":2,"q":4,"e":"role","term":2,"role":"follower","leader":1}
+{"t":20000,"n":1,"q":5,"e":"send","m":1,"to":2,"kind":"append","term":2,"first":1,"last":1}
+{"t":30000,"n":2,"q":6,"e":"recv","m":1,"from":1,"kind":"append"}
+{"t":40000,"n":1,"q":7,"e":"send","m":2,"to":2,"kind":"append","term":2}
+{"t":45000,"n":1,"q":8,"e":"lost","m":2,"to":2,"why":"dropped"}
+{"t":50000,"n":1,"q":9,"e":"write","first":1,"last":1,"batch":1}
+{"t":60000,"n":1,"q":10,"e":"sync","us":8000}
+{"t":62000,"n":1,"q":11,"e":"commit","index":1,"term":2}
+{"t":70000,"n":0,"q":12,"e":"fault","what":"disconnect","nodes":[2]}
+{"t":80000,"n":1,"q":13,"e":"commit","index":5,"term":2}
+{"t":90000,"n":0,"q":14,"e":"fault","what":"connect","nodes":[2]}
+{"t":99000,"n":1,"q":15,"e":"apply","first":1,"last":5}
+{"t":100000,"n":1,"q":16,"e":"role","term":2,"role":"down"}
+"#;
+
+/// `x(t)` and `y(lane)` of the painter, and how many pixels of a rectangle have a colour.
+const PROBE: &str = "(() => {
+    const p = lab.painter, one = document.createElement('canvas').getContext('2d');
+    window.x = t => p.x(t); window.y = lane => p.y(lane); window.colors = p.colors;
+    window.term = term => p.term(term);
+    window.pixels = (x0, y0, x1, y1) => p.context.getImageData(x0 * p.ratio, y0 * p.ratio,
+        Math.max(1, (x1 - x0) * p.ratio), Math.max(1, (y1 - y0) * p.ratio)).data;
+    window.count = (color, ...box) => {
+        one.fillStyle = color; one.fillRect(0, 0, 1, 1);
+        const [r, g, b] = one.getImageData(0, 0, 1, 1).data, data = pixels(...box);
+        let found = 0;
+        for (let i = 0; i < data.length; i += 4) {
+            const away = Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b);
+            if (away < 24) found++;
+        }
+        return found;
+    };
+    window.redness = (x, y) => { const [r, g] = pixels(x, y, x + 1, y + 1); return r - g; };
+    window.blue = (...box) => {
+        const data = pixels(...box);
+        return data.filter((_, i) => i % 4 === 0 && data[i + 2] - data[i] > 60).length;
+    };
+    window.dark = (below, ...box) => {
+        const data = pixels(...box), sum = i => data[i] + data[i + 1] + data[i + 2];
+        return data.filter((_, i) => i % 4 === 0 && sum(i) < below).length;
+    };
+    window.foot = p.lane - 16;
+    window.lost = p.lines.find(line => lab.model.messages.fate[line.at] === 1);
+    window.came = p.lines.find(line => lab.model.messages.fate[line.at] === 0);
+})()";
+
+#[test]
+fn the_canvas_shows_what_happened() {
+    let Some(mut browser) = Browser::start() else { return };
+    let dir = TempDir::new().unwrap();
+    browser.open(&page(&dir, "small", SMALL), "");
+    browser.eval(PROBE);
+    for (what, holds) in [
+        ("a term's colour", "count(term(1)[0], x(4e3), y(0) + 20, x(8e3), y(0) + 40) > 200"),
+        ("another for the next", "count(term(2)[0], x(13e3), y(0) + 20, x(17e3), y(0) + 40) > 200"),
+        ("not the same", "count(term(1)[0], x(13e3), y(0) + 20, x(17e3), y(0) + 40) === 0"),
+        ("a leader's border", "count(term(2)[1], x(5e4), y(0) + 1, x(5e4) + 9, y(0) + 3) > 15"),
+        ("a follower's", "count(term(2)[1], x(5e4), y(1) + 2, x(5e4) + 9, y(1) + 4) === 0"),
+        ("an arrow arrives", "came.y1 === y(1) && Math.abs(came.x1 - x(3e4)) < 1"),
+        ("in its colour", "blue(came.x1 - 8, came.y1 - 9, came.x1 + 3, came.y1) > 8"),
+        ("a lost one does not", "lost.y1 < y(1) - 4 && lost.y1 > y(0) + lab.painter.lane"),
+        (
+            "it ends in a cross",
+            "count(colors.lost, lost.x1 - 4, lost.y1 - 4, lost.x1 + 4, lost.y1 + 4) > 7",
+        ),
+        ("a write", "dark(640, x(5e4) - 2, y(0) + foot + 2, x(5e4) + 2, y(0) + foot + 7) > 3"),
+        (
+            "a sync",
+            "count(colors.sync, x(6e4) - 2, y(0) + foot + 8, x(6e4) + 2, y(0) + foot + 14) > 3",
+        ),
+        ("a fault", "redness(x(8e4), y(1) - 4) > 60 && redness(x(8e4), y(1) + foot + 3) > 3"),
+        ("its end", "redness(x(95e3), y(1) - 4) < 9 && redness(x(6e4), y(1) - 4) < 9"),
+        ("not of the other", "redness(x(8e4), y(0) - 4) < 9"),
+        ("a commit", "dark(500, x(83e3), y(0) + 17, x(95e3), y(0) + 22) > 20"),
+        ("not before", "dark(500, x(66e3), y(0) + 17, x(77e3), y(0) + 22) === 0"),
+    ] {
+        assert_eq!(browser.eval(holds), true, "{what}: {holds}");
+    }
+    browser.no_errors();
+}
+
 #[test]
 fn a_hundred_thousand_events_stay_smooth() {
     let Some(mut browser) = Browser::start() else { return };
@@ -164,6 +250,11 @@ fn a_hundred_thousand_events_stay_smooth() {
     let page = page(&dir, "long", &Made::trace(100_000));
     browser.open(&page, "");
     assert!(browser.eval("lab.model.count").as_u64().unwrap() >= 100_000);
+    browser.key("End");
+    let cells = "[...document.querySelectorAll('.log span')]";
+    assert!(browser.text(&format!("{cells}.at(-1).textContent")).len() > 5, "large indexes");
+    let cut = format!("{cells}.filter(cell => cell.scrollWidth > cell.clientWidth).length");
+    assert_eq!(browser.eval(&cut), 0, "an index is cut off");
     // All topics, moved and zoomed through from everything down to milliseconds.
     let frames = "new Promise(done => {
         lab.hidden.clear();

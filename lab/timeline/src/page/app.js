@@ -220,7 +220,8 @@ class App {
   // The last entries of a log, coloured by term.
   logOf(node) {
     const box = element('div', { class: 'log', role: 'img', 'aria-label': this.logWords(node) });
-    const room = 15, cells = [];
+    // As many as there is room for: a larger index needs a wider cell.
+    const wide = Math.max(17, String(node.last).length * 6.1 + 5), room = Math.max(3, Math.min(15, Math.floor(284 / (wide + 1)))), cells = [];
     const from = Math.max(node.first, node.last - room + 1);
     if (node.last < node.first || !node.runs.length && node.last === 0) {
       box.append(element('em', {}, 'empty'));
@@ -232,6 +233,8 @@ class App {
       const cell = element('span', { title: `entry ${index}, term ${run ? run.term : 'unknown'}${index <= node.commit ? ', committed' : ''}${index > node.durable ? ', not on disk yet' : ''}` }, String(index));
       cell.append(element('small', {}, run ? `t${run.term}` : '?'));
       const [fill, edge] = this.painter.term(run ? run.term : null);
+      cell.style.minWidth = `${wide}px`;
+      cell.style.maxWidth = `${Math.max(34, wide + 4)}px`;
       cell.style.backgroundColor = fill;
       cell.style.color = edge;
       if (index > node.commit) cell.classList.add('open');

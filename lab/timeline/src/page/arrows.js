@@ -24,7 +24,8 @@ Object.assign(Painter.prototype, {
       lists.get(style).push(line);
       this.lines.push(line);
     }
-    const crowd = chosen.length > 500 ? 0.45 : 0.85;
+    // Where only a part is drawn, arrows say nothing but how much goes where.
+    const crowd = inView.length > chosen.length ? 0.16 : chosen.length > 500 ? 0.45 : 0.85;
     for (const [style, lines] of [...lists].sort((a, b) => a[0] - b[0])) this.strokeLines(style, lines, crowd);
     const own = this.model.messages.ofEvent.get(this.cursor.event);
     if (own !== undefined) this.strokeLines(messages.fate[own] === 1 ? 16 : messages.cls[own], [this.line(own)], 1, 3);
@@ -57,7 +58,7 @@ Object.assign(Painter.prototype, {
   strokeLines(style, lines, alpha, width = 1) {
     const c = this.context, lost = style === 16, reply = !lost && style & 8;
     c.strokeStyle = c.fillStyle = lost ? this.colors.lost : this.colors.messages[style & 7];
-    c.globalAlpha = reply ? alpha * 0.6 : alpha;
+    c.globalAlpha = reply ? alpha * 0.6 : lost ? Math.max(alpha, 0.45) : alpha;
     c.lineWidth = width;
     c.beginPath();
     for (const { x0, y0, x1, y1 } of lines) { c.moveTo(x0, y0); c.lineTo(x1, y1); }
@@ -67,7 +68,7 @@ Object.assign(Painter.prototype, {
       c.beginPath();
       for (const { x1, y1 } of lines) { c.moveTo(x1 - 3, y1 - 3); c.lineTo(x1 + 3, y1 + 3); c.moveTo(x1 + 3, y1 - 3); c.lineTo(x1 - 3, y1 + 3); }
       c.stroke();
-    } else if (lines.length < 700) {
+    } else if (alpha > 0.2) {
       c.beginPath();
       for (const { at, x0, y0, x1, y1 } of lines) {
         if (this.model.messages.fate[at]) continue;

@@ -96,6 +96,7 @@ class Painter {
     c.rect(GUTTER, 0, this.width - GUTTER, this.height);
     c.clip();
     this.shown = [];
+    this.labels = [];
     this.stats.events = 0;
     this.drawGrid();
     for (let lane = 0; lane < this.model.nodes.length; lane++) this.drawLane(lane);
@@ -163,13 +164,17 @@ class Painter {
       c.setLineDash([]);
       if (role.role === 'learner') { c.lineWidth = 1; c.strokeRect(x + 3.5, y + 3.5, width - 7, height - 7); }
     }
-    if (width > 24) {
-      const bold = role.role === 'leader' ? '600 ' : '';
-      const words = role.role === 'down' ? 'down' : width > 110 ? `${role.role} · term ${role.term ?? '?'}` : width > 58 && role.role !== 'follower' ? `${short(role.role)} ${role.term ?? '?'}` : `${role.term ?? '?'}`;
-      c.save(); c.beginPath(); c.rect(x, y, width - 3, height); c.clip();
-      this.text(words, Math.max(x, GUTTER) + 7, y + 11, role.role === 'down' ? this.colors.quiet : edge, `${bold}11px system-ui, "DejaVu Sans", sans-serif`);
-      c.restore();
-    }
+    if (width > 24) this.roleLabel(role, x, y, width, role.role === 'down' ? [this.colors.ground, this.colors.quiet] : [fill, edge]);
+  }
+
+  // The most that there is room for; drawn over what crosses the band, with the band's colour around.
+  roleLabel(role, x, y, width, [halo, color]) {
+    const c = this.context, left = Math.max(x, GUTTER) + 7, room = Math.min(x + width, this.width) - left - 4;
+    const term = `${role.term ?? '?'}`, words = role.role === 'down' ? ['down'] : [`${role.role} · term ${term}`, role.role === 'follower' ? term : `${short(role.role)} ${term}`, term];
+    const font = `${role.role === 'leader' ? '600 ' : ''}11px system-ui, "DejaVu Sans", sans-serif`;
+    c.font = font;
+    const fits = words.find(words => c.measureText(words).width <= room);
+    if (fits) this.labels.push({ words: fits, x: left, y: y + 11, halo, color, font });
   }
 
   hatching() {
@@ -272,13 +277,13 @@ class Painter {
   // ---- signs in a lane
 
   drawGlyphs(lane) {
-    const { rows, T, lanes } = this.model, { glyphs } = lanes[lane], y = this.y(lane), c = this.context;
-    const middle = y + (this.lane - STRIP) / 2 + 4;
-    let pixel = new Map();
+    const { model } = this, { rows, T, lanes } = model, { glyphs } = lanes[lane], y = this.y(lane), c = this.context;
+    const middle = y + (this.lane - STRIP) / 2 + 4, pixel = new Map();
     for (let at = lowerBy(glyphs, this.from, i => T[i]); at < glyphs.length && T[glyphs[at]] <= this.to; at++) {
-      const i = glyphs[at], row = rows[i], x = this.x(T[i]), slot = Math.floor(x / 3);
-      if (this.hidden.has(row.c) || pixel.get(row.e) === slot) continue;
-      pixel.set(row.e, slot);
+      // Those in the middle are as wide as a letter, and none stands on another; the others are ticks.
+      const i = glyphs[at], row = rows[i], x = this.x(T[i]), tick = row.e === 'commit' || row.e === 'apply';
+      if (this.hidden.has(row.c) || x - (pixel.get(tick ? row.e : 'middle') ?? -99) < (tick ? 3 : model.head.trace ? 11 : 5)) continue;
+      pixel.set(tick ? row.e : 'middle', x);
       const h = this.glyph(row, x, middle, y);
       this.show(i, x, h, lane);
     }
@@ -317,7 +322,6 @@ class Painter {
 
   drawFaults() {
     const c = this.context;
-    this.labels = [];
     if (this.hidden.has('fault')) return;
     const label = [];
     for (const fault of this.model.faults) {
@@ -334,7 +338,7 @@ class Painter {
         if ((label[lane] ?? -1e9) < left && x1 - left > 5) {
           c.globalAlpha = 1;
           const words = fault.what + (fault.links.length && x1 - left > 150 ? ` ${fault.links.join(' ')}` : '');
-          if (x1 - left > 26 && this.gap > 18 && lane === Math.min(...lanes)) this.labels.push([words, left + 3, y - 6]);
+          if (x1 - left > 26 && this.gap > 18 && lane === Math.min(...lanes)) this.labels.push({ words, x: left + 3, y: y - 6, halo: this.colors.ground, color: this.colors.fault, font: '10px system-ui, "DejaVu Sans", sans-serif' });
           label[lane] = left + words.length * 6 + 6;
         }
         this.show(fault.i, x0, y + 2, lane);
@@ -346,12 +350,12 @@ class Painter {
   // Over everything that crosses them.
   drawLabels() {
     const c = this.context;
-    for (const [words, x, y] of this.labels) {
-      c.font = '10px system-ui, "DejaVu Sans", sans-serif';
-      const width = c.measureText(words).width;
-      c.globalAlpha = 0.85; c.fillStyle = this.colors.ground; c.fillRect(x - 2, y - 6, width + 4, 12);
-      c.globalAlpha = 1;
-      this.text(words, x, y, this.colors.fault, c.font);
+    c.lineJoin = 'round';
+    for (const { words, x, y, halo, color, font } of this.labels) {
+      c.font = font; c.textAlign = 'left'; c.textBaseline = 'middle';
+      c.strokeStyle = halo; c.lineWidth = 3.5;
+      c.strokeText(words, x, y);
+      this.text(words, x, y, color, font);
     }
   }
 
@@ -399,7 +403,7 @@ class Painter {
       if (T[i] < this.from || T[i] > this.to) continue;
       const x = this.x(T[i]);
       c.fillStyle = this.colors.quiet; c.fillRect(x - 0.5, RULER, 1, this.height - RULER);
-      if (x > until) { const words = rows[i].x.slice(0, 40); this.text(words, x + 4, y, this.colors.quiet); until = x + words.length * 6 + 10; }
+      if (x > until) { const all = rows[i].x, words = all.length > 40 ? `${all.slice(0, 39)}…` : all; this.text(words, x + 4, y, this.colors.quiet); until = x + words.length * 6 + 10; }
       this.show(i, x, y, -1);
     }
     for (const i of model.violations) {
