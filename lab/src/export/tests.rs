@@ -110,6 +110,7 @@ fn shiviz_reads_it_and_its_clocks_are_consistent() {
             known.iter().map(|(host, clock)| (host.clone(), clock[host])).collect();
         let before = known.entry(host.to_owned()).or_default();
         assert_eq!(clock[host], before.get(host).copied().unwrap_or(0) + 1, "{}", pair[0]);
+        assert!(clock.values().all(|count| *count > 0), "{host} knows of nothing: {}", pair[0]);
         for (other, count) in clock.iter().filter(|(other, _)| *other != host) {
             assert!(count <= &counts[other], "{host} knows of event {count} of {other} too early");
             assert!(*count >= before.get(other).copied().unwrap_or(0), "{host} forgets");

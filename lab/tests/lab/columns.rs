@@ -125,6 +125,10 @@ fn colour_is_asked_for_or_not_there() {
     let topic = said(&["columns", &sample, "--color", "always", "--only", "LEAD"]);
     let term = said(&["columns", &sample, "--color", "always", "--only", "LEAD", "--by", "term"]);
     assert!(topic.contains('\x1b') && term.contains('\x1b') && topic != term);
+    // `go test` by role, unless something else is asked for.
+    let eliben = self::sample("eliben.log");
+    let by = |more: &[&str]| said(&[&["columns", &eliben, "--color", "always"], more].concat());
+    assert!(by(&[]) == by(&["--by", "role"]) && by(&[]) != by(&["--by", "topic"]));
     assert!(!said(&["columns", &sample, "--color", "always", "--no-color"]).contains('\x1b'));
 }
 
