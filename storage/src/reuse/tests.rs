@@ -307,3 +307,27 @@ fn a_log_that_is_trimmed_all_the_time_goes_on_in_the_same_files() {
         assert!(log.at(index).expect("readable").payload == wanted, "entry {index}");
     }
 }
+
+/// What is written again ends wherever it ends: between that and the marker must stand zeros, also in a
+/// file full of old batches.
+#[test]
+fn a_file_that_is_reused_after_a_failed_sync_is_a_whole_segment() {
+    let fs = SimFs::new(1);
+    let mut log = made(&fs, options());
+    fill(&mut log);
+    fill(&mut log);
+    trim(&mut log);
+    log.rotate_now().expect("rotates");
+    for _ in 0..5 {
+        let next = log.next_log_index();
+        log.append(&[Entry::new(next, 1, vec![b'a' + (next % 26) as u8; 3000])]).expect("appends");
+    }
+    fs.inject(Fault::once(When::Kind(Call::Sync, fs.count(Call::Sync)), Effect::Fail(EIO)));
+    log.sync().expect("goes on in a successor");
+    assert!(header(&fs, log.incarnation()).reused);
+    let next = log.next_log_index();
+    drop(log);
+    let (log, report) = Log::open_on(Arc::new(fs), options()).expect("opens");
+    assert_eq!(log.next_log_index(), next, "{report}");
+    all_there(&log);
+}
