@@ -468,3 +468,17 @@ fn a_node_that_abstains_gives_no_vote_whichever_way_it_is_asked() {
     net.collect(3);
     assert_eq!(net.core(3).hard_state().vote, Some(1));
 }
+
+#[test]
+fn a_candidate_that_was_outpaced_forgets_it_once_there_is_a_leader() {
+    let mut net = Net::new(3, classic(), 1);
+    net.core(1).campaign();
+    net.collect(1);
+    net.sync(1, 1);
+    net.core(1).step(says(2, 1, 5, Body::VoteReply { granted: false }));
+    net.core(1).campaign();
+    assert_eq!(net.core(1).term(), 7, "two terms further");
+    net.core(1).step(says(2, 1, 8, Body::Heartbeat { commit: 0, round: 0 }));
+    net.core(1).campaign();
+    assert_eq!(net.core(1).term(), 9, "one term further, as ever");
+}
