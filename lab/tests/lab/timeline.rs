@@ -237,6 +237,8 @@ fn the_canvas_shows_what_happened() {
         ("not of the other", "redness(x(8e4), y(0) - 4) < 9"),
         ("a commit", "dark(500, x(83e3), y(0) + 17, x(95e3), y(0) + 22) > 20"),
         ("not before", "dark(500, x(66e3), y(0) + 17, x(77e3), y(0) + 22) === 0"),
+        ("a node at the cursor", "lab.select(10), lab.state[0].commit === 1"),
+        ("and later", "lab.select(12), lab.state[0].commit === 5 && lab.state[0].durable === 1"),
     ] {
         assert_eq!(browser.eval(holds), true, "{what}: {holds}");
     }
