@@ -4,6 +4,7 @@
 //!
 //! Above: the suites in the tests of this package. Below: `stage`.
 
+pub mod aim;
 pub mod hands;
 mod journal;
 

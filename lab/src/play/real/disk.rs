@@ -13,8 +13,9 @@ use std::{
 
 use hardlog::{
     fs::disk::DiskFs,
-    inspect::{self, BatchKind, DumpOptions, Live, Row, VerifyOptions, Window},
+    inspect::{self, Live, VerifyOptions, Window},
 };
+use hardlog_raft::sim::lab::aim;
 
 /// How many entries are shown.
 const SHOWN: u64 = 24;
@@ -61,18 +62,7 @@ pub(super) fn entries(dir: &Path) -> Vec<(u64, u64)> {
 /// The second half of the last write, and all behind it, is no more.
 pub(super) fn tear(dir: &Path) -> Result<Torn, String> {
     let fs = DiskFs::new(dir);
-    let (mut last, mut newest) = (None, 0);
-    let mut each = |row: Row<'_>| {
-        if let Row::Batch(batch) = row {
-            newest = newest.max(batch.segment);
-            if batch.kind == BatchKind::Batch {
-                last = Some((batch.segment, batch.offset, batch.len));
-            }
-        }
-        ControlFlow::Continue(())
-    };
-    inspect::dump(&fs, &DumpOptions::default(), &mut each).map_err(|error| error.to_string())?;
-    let last = last.filter(|(segment, ..)| *segment == newest);
+    let last = aim::last_batch(&fs).map_err(|error| error.to_string())?;
     let (segment, begin, len) = last.ok_or("it wrote nothing since its last start")?;
     let (file, offset) = (file_of(&fs, segment)?, begin + len / 2);
     zero(&file, offset).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -91,18 +81,7 @@ pub(super) fn rot(dir: &Path, index: u64) -> Result<(PathBuf, u64), String> {
 
 /// An entry's segment, the offset of its batch, and its bytes.
 pub(super) fn payload(dir: &Path, index: u64) -> Result<(u64, u64, Vec<u8>), String> {
-    let mut found = None;
-    let mut each = |row: Row<'_>| {
-        if let Row::Entry(entry) = row
-            && entry.id.index == index
-            && !entry.payload.is_empty()
-        {
-            found = Some((entry.segment, entry.offset, entry.payload.to_vec()));
-        }
-        ControlFlow::Continue(())
-    };
-    let dumped = inspect::dump(&DiskFs::new(dir), &DumpOptions::default(), &mut each);
-    dumped.map_err(|error| error.to_string())?;
+    let found = aim::payload(&DiskFs::new(dir), index).map_err(|error| error.to_string())?;
     found.ok_or_else(|| none(index))
 }
 
@@ -119,10 +98,8 @@ pub(super) fn verdict(dir: &Path) -> String {
 }
 
 fn file_of(fs: &DiskFs, segment: u64) -> Result<PathBuf, String> {
-    let report = inspect::verify(fs, VerifyOptions::new().quick(true), &mut |_| {});
-    let report = report.map_err(|error| error.to_string())?;
-    let found = report.segments.into_iter().find(|found| found.id == segment);
-    found.map(|found| found.file).ok_or_else(|| "its file is gone".to_owned())
+    let found = aim::file_of(fs, segment).map_err(|error| error.to_string())?;
+    found.ok_or_else(|| "its file is gone".to_owned())
 }
 
 /// Zeros from an offset to the end of a file, which keeps its length.

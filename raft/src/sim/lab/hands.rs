@@ -5,19 +5,17 @@
 //!
 //! Here a broken rule is no panic: it is what somebody wanted to see.
 
-use std::ops::ControlFlow;
-
 use bytes::Bytes;
 use hardlog::{
     Index, Term,
     fs::{
-        Dir, Fs,
+        Dir,
         sim::{Call, ENOSPC, Effect, Fault, SimFs, When},
     },
-    inspect::{self, BatchKind, DumpOptions, Row, VerifyOptions},
+    inspect,
 };
 
-use super::{Lab, id};
+use super::{Lab, aim, id};
 use crate::{
     call::ProposeError,
     core::Slot,
@@ -312,38 +310,15 @@ impl Lab {
     }
 }
 
-/// The last batch that holds anything of the log: file, offset, length. None if nothing was written
-/// since the log goes on in its newest file.
+/// As [`aim::last_batch`], with the name of the file.
 fn last_batch(disk: &SimFs) -> Option<(String, u64, u64)> {
-    let (mut last, mut newest) = (None, 0);
-    let mut each = |row: Row<'_>| {
-        if let Row::Batch(batch) = row {
-            newest = newest.max(batch.segment);
-            if batch.kind == BatchKind::Batch {
-                last = Some((batch.segment, batch.offset, batch.len));
-            }
-        }
-        ControlFlow::Continue(())
-    };
-    inspect::dump(disk, &DumpOptions::default(), &mut each).ok()?;
-    let (segment, offset, len) = last.filter(|(segment, ..)| *segment == newest)?;
+    let (segment, offset, len) = aim::last_batch(disk).ok()??;
     Some((file_of(disk, segment)?, offset, len))
 }
 
 /// File and offset of the first byte of an entry's payload.
 fn payload_of(disk: &SimFs, index: Index) -> Option<(String, u64)> {
-    let mut found = None;
-    let mut each = |row: Row<'_>| {
-        if let Row::Entry(entry) = row
-            && entry.id.index == index
-            && !entry.payload.is_empty()
-        {
-            found = Some((entry.segment, entry.offset, entry.payload.to_vec()));
-        }
-        ControlFlow::Continue(())
-    };
-    inspect::dump(disk, &DumpOptions::default(), &mut each).ok()?;
-    let (segment, offset, payload) = found?;
+    let (segment, offset, payload) = aim::payload(disk, index).ok()??;
     let file = file_of(disk, segment)?;
     let bytes = disk.read_file(Dir::Root, &file)?;
     let behind = bytes.get(usize::try_from(offset).ok()?..)?;
@@ -351,8 +326,6 @@ fn payload_of(disk: &SimFs, index: Index) -> Option<(String, u64)> {
     Some((file, offset + at as u64))
 }
 
-fn file_of(disk: &dyn Fs, segment: u64) -> Option<String> {
-    let report = inspect::verify(disk, VerifyOptions::new().quick(true), &mut |_| {}).ok()?;
-    let segment = report.segments.iter().find(|found| found.id == segment)?;
-    Some(segment.file.file_name()?.to_str()?.to_owned())
+fn file_of(disk: &SimFs, segment: u64) -> Option<String> {
+    Some(aim::file_of(disk, segment).ok()??.file_name()?.to_str()?.to_owned())
 }
