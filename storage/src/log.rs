@@ -123,7 +123,7 @@ impl Log {
         (Self { reader: LogReader { wal }, threads, _lock: lock }, report)
     }
 
-    fn wal(&self) -> &Arc<Wal> {
+    pub(crate) fn wal(&self) -> &Arc<Wal> {
         &self.reader.wal
     }
 

@@ -28,7 +28,7 @@ use crate::{
     scan::Frame,
 };
 
-/// Zeros written at once when space is prepared.
+/// Most zeros written at once when space is prepared.
 const FILL_STEP: usize = 1 << 20;
 
 /// A segment file that has its name.
@@ -145,11 +145,12 @@ impl Segment {
         self.fence.load(Ordering::Acquire)
     }
 
-    /// Prepares space by one step, towards `len`. Called by the writer and by the keeper.
+    /// Prepares space by about `step` bytes, 1 MiB at most, towards `len`. Called by the writer and
+    /// by the keeper.
     ///
     /// # Errors
     /// `Full` and its kin; the fence stays where it was.
-    pub(crate) fn fill_step(&self, len: u64) -> Result<()> {
+    pub(crate) fn fill_step(&self, len: u64, step: u64) -> Result<()> {
         let _one_at_a_time = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         let from = self.fence();
         if from >= len || self.sealed().is_some() {
@@ -157,7 +158,7 @@ impl Segment {
         }
         let wrap = |e| Error::io("prepare space in", &self.path, e);
         self.file.allocate(len).map_err(wrap)?;
-        let step = usize::try_from(len - from).unwrap_or(FILL_STEP).min(FILL_STEP);
+        let step = usize::try_from(step.min(len - from)).unwrap_or(FILL_STEP).min(FILL_STEP);
         write_full(&*self.file, zeros(step), from).map_err(wrap)?;
         // DURABILITY: no sync: nothing relies on these zeros; a later fdatasync of batches covers them.
         self.fence.store(from + step as u64, Ordering::Release);

@@ -20,6 +20,7 @@ use crate::{
     fs::{Dir, File, Fs, SyncPoint, write_full},
     header::{BATCHES_AT, Header, Predecessor},
     index::file::Identity,
+    keeper::STEP,
     layout::{SegmentId, segment_name},
     meaning::{place, steps_of_batch},
     metrics,
@@ -354,7 +355,10 @@ impl Site<'_> {
             fill(&**file, offset, at).map_err(wrap)?;
             fill(&**file, end, (end + HEAD_LEN as u64).next_multiple_of(PAGE)).map_err(wrap)?;
         }
-        let room = (end + self.options.reserve()).next_multiple_of(PAGE);
+        // And a little more, so that the first batches find room: the keeper goes on from there.
+        let reserved = end + self.options.reserve();
+        let room = reserved.max(self.options.segment_size.min(reserved + STEP));
+        let room = room.next_multiple_of(PAGE);
         fill(&**file, end.max(*len), room).map_err(wrap)?;
 
         let header = Header {

@@ -28,7 +28,7 @@ use crate::{
     fs::{Fs, SyncPoint},
     gather::Gathered,
     index::{Map, Summary, file::Identity},
-    keeper::{SPARE_STEP, Wake},
+    keeper::{STEP, Wake},
     meaning::{Step, place, plan, resolve_trims, steps_of_ops},
     metrics,
     options::Options,
@@ -283,7 +283,7 @@ impl Wal {
         }
         while segment.fence() < end {
             // A whole number of pages: any other length shows that a file was cut.
-            segment.fill_step(size.max(end).next_multiple_of(PAGE))?;
+            segment.fill_step(size.max(end).next_multiple_of(PAGE), writer.ahead())?;
         }
         Ok(Room::Here)
     }
@@ -328,7 +328,7 @@ impl Wal {
         };
         self.keep(writer, kept);
         writer.version = version;
-        if end / SPARE_STEP > writer.offset / SPARE_STEP {
+        if writer.passes_step(end) {
             self.wake.now();
         }
         writer.offset = end;
@@ -384,7 +384,7 @@ impl Wal {
         let (need, size) = (at + bytes.len() as u64, self.options.segment_size);
         // Where nothing prepares space ahead, a segment that is not full has room for it all the same.
         while writer.segment.fence() < need && need <= size {
-            if let Err(e) = writer.segment.fill_step(size) {
+            if let Err(e) = writer.segment.fill_step(size, STEP) {
                 tracing::debug!(error = %e, "no room for a marker");
                 return Ok(false);
             }

@@ -146,6 +146,10 @@ impl File for Unsynced {
         Ok(())
     }
 
+    fn write_back(&self, offset: u64, len: u64) {
+        self.0.write_back(offset, len);
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

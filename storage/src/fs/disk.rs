@@ -1,4 +1,4 @@
-//! The operating system's file system: the only file of the engine that makes system calls.
+//! The operating system's file system: with `map` and `write_back`, all system calls of the engine.
 //!
 //! Above: everything, through the traits of [`super`]. Below: libc, through rustix and std, so that
 //! injectors that sit in front of libc see each call.
@@ -41,7 +41,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Access, Dir, File, Found, Fs, Kind, LockState, check_name, holder, map};
+use super::{Access, Dir, File, Found, Fs, Kind, LockState, check_name, holder, map, write_back};
 
 /// Mode of each file the engine creates: entries are stored in clear.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -323,6 +323,10 @@ impl File for DiskFile {
         // interrupted: the interrupted call may have consumed the report of a failed writeback, and
         // the second would then say Ok about bytes that are lost.
         Ok(rustix::fs::fdatasync(&self.file)?)
+    }
+
+    fn write_back(&self, offset: u64, len: u64) {
+        write_back::begin(&self.file, offset, len);
     }
 
     fn len(&self) -> io::Result<u64> {

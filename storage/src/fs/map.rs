@@ -1,4 +1,4 @@
-//! Mapping a file that no longer changes: the one place of the engine with unsafe code.
+//! Mapping a file that no longer changes: one of two places of the engine with unsafe code.
 //!
 //! Above: [`super::disk`], which asks for a map of sealed segments and snapshot files only, and of
 //! those only once every byte was read with positioned reads in this process, so that a sector the

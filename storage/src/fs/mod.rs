@@ -15,6 +15,7 @@ pub mod disk;
 mod holder;
 mod map;
 pub mod sim;
+mod write_back;
 
 use std::{any::Any, fmt, io, path::Path, sync::Arc, time::Duration};
 
@@ -222,6 +223,13 @@ pub trait File: Send + Sync + fmt::Debug {
     /// What the disk says. An interrupted call failed like any other: it is not repeated, since it
     /// may have consumed the only report of a lost page.
     fn sync(&self) -> io::Result<()>;
+
+    /// Begins to write these bytes out, and does not wait for it, so that a later [`File::sync`] has
+    /// less to do. A hint: it promises nothing, it fails silently, and it takes no report of a
+    /// failed writeback away from `sync`. A storage may do nothing, as here.
+    fn write_back(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 
     /// Length in bytes.
     ///

@@ -42,7 +42,7 @@ fn nodes_logs_files_and_events_are_on_the_screen_while_time_passes() {
         "✗ node 3 down",
         "log 1..",
         "▸┃╎",
-        "[1 256K]",
+        "[1 112K]",
         "> set a 1",
         "a = 1",
         "no command",
@@ -74,7 +74,7 @@ fn it_fits_any_terminal() {
         assert!(small.contains(words), "{words} in\n{small}");
     }
     let large = seen(&screen, (200, 50));
-    assert!(large.contains("[1 256K]") && large.contains("happened"), "{large}");
+    assert!(large.contains("[1 112K]") && large.contains("happened"), "{large}");
 }
 
 #[test]

@@ -221,6 +221,22 @@ fn allocated_space_is_reserved_and_zero() {
 }
 
 #[test]
+fn a_hint_to_write_back_changes_nothing_and_never_fails() {
+    let (_dir, disk) = made();
+    let file = disk.create(Dir::Tmp, "a").unwrap();
+    file.write_at(b"written", 0).unwrap();
+    // What there is, what there is not, and what no file can have.
+    for (offset, len) in [(0, 7), (3, 1 << 20), (1 << 40, 0), (u64::MAX, 1), (1, u64::MAX)] {
+        file.write_back(offset, len);
+    }
+    let mut bytes = [0; 8];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 7);
+    assert_eq!(&bytes[..7], b"written");
+    file.sync().unwrap();
+    disk.open(Dir::Tmp, "a", Access::Read).unwrap().write_back(0, 7);
+}
+
+#[test]
 fn syncs_space_randomness_and_time_come_from_the_system() {
     let (_dir, disk) = made();
     let file = disk.create(Dir::Tmp, "file").unwrap();
