@@ -7,6 +7,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use compare::{
@@ -16,13 +17,14 @@ use compare::{
 };
 
 const USAGE: &str = "\
-usage: compare DIR [--quick] [--rounds N] [--only WORKLOAD]... [--stores A,B,...]
+usage: compare DIR [--quick] [--rounds N] [--steady SECONDS] [--only WORKLOAD]... [--stores A,B,...]
 
 Runs the same workloads on all stores, in turns, in directories below DIR, which must exist, and
 removes them. Prints tables in Markdown.
 
   --quick           small sizes, under a minute: shows that it works, not how fast
   --rounds N        medians are over N rounds, 3 or more (default: 3)
+  --steady SECONDS  how long each has in the steady state, over all rounds (default: 60)
   --only WORKLOAD   synced, threads, buffered, sealed or steady; may be repeated
   --stores A,B      only these (hardlog, raft-engine, rocksdb, redb, fjall, sled, okaywal, raft-log,
                     sqlite; hardlog-reuse, which else is only in steady, beside hardlog)
@@ -76,12 +78,22 @@ fn child(mib: &str, work: impl FnOnce(u64) -> Result<()>) -> Result<()> {
 
 fn parse(words: &[&str]) -> Option<(Plan, Vec<Work>)> {
     let (mut dir, mut only) = (None, Vec::new());
-    let mut plan = Plan { dir: PathBuf::new(), rounds: 3, quick: false, kinds: ALL.to_vec() };
+    let mut plan = Plan {
+        dir: PathBuf::new(),
+        rounds: 3,
+        quick: false,
+        steady: Duration::from_secs(60),
+        kinds: ALL.to_vec(),
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
             "--quick" => plan.quick = true,
             "--rounds" => plan.rounds = words.next()?.parse().ok().filter(|n| *n >= 3)?,
+            "--steady" => {
+                let seconds = words.next()?.parse().ok().filter(|n| *n > 0)?;
+                plan.steady = Duration::from_secs(seconds);
+            }
             "--only" => {
                 let name = words.next()?;
                 only.push(*WORKS.iter().find(|work| work.0 == *name)?);

@@ -52,9 +52,10 @@ pub trait Store: Send + core::marker::Sync {
     /// Bytes of all payloads of `first..=last`, in order.
     fn scan(&self, first: u64, last: u64) -> Result<u64>;
 
-    /// Removes all entries below `to`, durably, and gives back what space the library can give back
-    /// in the foreground.
-    fn trim_prefix(&self, to: u64) -> Result<()>;
+    /// Removes all entries below `to`. With [`Sync::Yes`] durably, and what space the library can give
+    /// back in the foreground is given back. With [`Sync::No`] it is durable with the next synced
+    /// append, as a Raft needs it, and what its authors leave to a thread is left to one.
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()>;
 
     /// Removes all entries from `from` on. Durable with the next synced append.
     fn trim_tail(&self, from: u64) -> Result<()>;

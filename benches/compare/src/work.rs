@@ -9,6 +9,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub struct Plan {
     pub rounds: usize,
     /// Whether all sizes are small: a smoke test of the comparison, under a minute.
     pub quick: bool,
+    /// How long the steady state lasts for each, over all rounds.
+    pub steady: Duration,
     /// Who takes part.
     pub kinds: Vec<Kind>,
 }

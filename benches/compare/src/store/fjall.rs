@@ -67,12 +67,12 @@ impl Store for Fjall {
     }
 
     /// It deletes no ranges: a tombstone for each entry.
-    fn trim_prefix(&self, to: u64) -> Result<()> {
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()> {
         let first = self.log.first_key_value().map(fjall::Guard::key).transpose()?;
         let first =
             first.and_then(|key| key.as_ref().try_into().ok()).map_or(to, u64::from_be_bytes);
         self.remove(first, to)?;
-        Ok(self.db.persist(PersistMode::SyncData)?)
+        if sync == Sync::Yes { Ok(self.db.persist(PersistMode::SyncData)?) } else { Ok(()) }
     }
 
     fn trim_tail(&self, from: u64) -> Result<()> {

@@ -79,9 +79,12 @@ impl Store for Hardlog {
         Ok(sum)
     }
 
-    fn trim_prefix(&self, to: u64) -> Result<()> {
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()> {
         self.with(|log| {
             log.trim_prefix(to)?;
+            if sync == Sync::No {
+                return Ok(());
+            }
             log.sync()?;
             log.reclaim()
         })

@@ -195,7 +195,7 @@ impl Store for OkayWal {
 
     /// Durable without a write: what is trimmed is checkpointed, and a file that is not can be read
     /// again. Waits until no file is left that could be given back.
-    fn trim_prefix(&self, to: u64) -> Result<()> {
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()> {
         let mut table = self.shared.table();
         while table.first < to && table.positions.pop_front().is_some() {
             table.first += 1;
@@ -203,7 +203,8 @@ impl Store for OkayWal {
         table.waiting = false;
         self.shared.changed.notify_all();
         let started = Instant::now();
-        while !table.waiting && started.elapsed() < Duration::from_millis(200) {
+        let wait = sync == Sync::Yes;
+        while wait && !table.waiting && started.elapsed() < Duration::from_millis(200) {
             let pause = Duration::from_millis(50);
             let waited = self.shared.changed.wait_timeout(table, pause);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;

@@ -7,9 +7,12 @@
 use std::{
     path::Path,
     sync::{
-        Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
+        mpsc::{RecvTimeoutError, Sender, channel},
     },
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -33,10 +36,40 @@ impl MessageExt for Entries {
 }
 
 struct RaftEngine {
-    engine: Engine,
+    engine: Arc<Engine>,
+    purger: OnceLock<Purger>,
     batch: Mutex<LogBatch>,
     /// Of each region of a committing thread, by the order in which they come.
     threads: AtomicU64,
+}
+
+/// A thread that gives files back, as a process of TiKV has one.
+struct Purger {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Purger {
+    /// How often, in TiKV.
+    const EACH: Duration = Duration::from_secs(10);
+
+    fn start(engine: Arc<Engine>) -> Self {
+        let (stop, stopped) = channel();
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(Self::EACH) == Err(RecvTimeoutError::Timeout) {
+                engine.purge_expired_files().expect("files that can be given back");
+            }
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Purger {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(!matches!(ended, Some(Err(_))), "the purging thread died");
+    }
 }
 
 thread_local! {
@@ -51,9 +84,10 @@ pub(super) fn open(dir: &Path) -> Result<Box<dyn Store>> {
         purge_threshold: ReadableSize::mb(256),
         ..Config::default()
     };
-    let engine = Engine::open(config)?;
+    let engine = Arc::new(Engine::open(config)?);
     let batch = Mutex::new(LogBatch::with_capacity(256));
-    Ok(Box::new(RaftEngine { engine, batch, threads: AtomicU64::new(REGION + 1) }))
+    let (purger, threads) = (OnceLock::new(), AtomicU64::new(REGION + 1));
+    Ok(Box::new(RaftEngine { engine, purger, batch, threads }))
 }
 
 fn entry(index: u64, payload: &Bytes) -> Entry {
@@ -101,8 +135,12 @@ impl Store for RaftEngine {
         Ok(sum)
     }
 
-    fn trim_prefix(&self, to: u64) -> Result<()> {
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()> {
         self.engine.compact_to(REGION, to);
+        if sync == Sync::No {
+            self.purger.get_or_init(|| Purger::start(Arc::clone(&self.engine)));
+            return Ok(());
+        }
         self.engine.sync()?;
         self.engine.purge_expired_files()?;
         Ok(())

@@ -87,10 +87,10 @@ impl Store for DatabendLog {
         Ok(sum)
     }
 
-    fn trim_prefix(&self, to: u64) -> Result<()> {
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()> {
         let mut log = self.log();
         log.purge((1, to - 1))?;
-        Self::flush(log)
+        if sync == Sync::Yes { Self::flush(log) } else { Ok(()) }
     }
 
     fn trim_tail(&self, from: u64) -> Result<()> {

@@ -75,8 +75,8 @@ impl Store for Redb {
         Ok(sum)
     }
 
-    fn trim_prefix(&self, to: u64) -> Result<()> {
-        self.write(Sync::Yes, |log| Ok(log.retain_in(..to, |_, _| false)?))
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()> {
+        self.write(sync, |log| Ok(log.retain_in(..to, |_, _| false)?))
     }
 
     fn trim_tail(&self, from: u64) -> Result<()> {

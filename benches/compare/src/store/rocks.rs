@@ -65,13 +65,13 @@ impl Store for Rocks {
         Ok(sum)
     }
 
-    fn trim_prefix(&self, to: u64) -> Result<()> {
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()> {
         let (from, to) = (0u64.to_be_bytes(), to.to_be_bytes());
         self.db.delete_file_in_range(from, to)?;
         let mut batch = WriteBatch::default();
         batch.delete_range(from, to);
         let mut options = WriteOptions::default();
-        options.set_sync(true);
+        options.set_sync(sync == Sync::Yes);
         Ok(self.db.write_opt(batch, &options)?)
     }
 

@@ -72,10 +72,12 @@ impl Store for Sled {
         Ok(sum)
     }
 
-    fn trim_prefix(&self, to: u64) -> Result<()> {
+    fn trim_prefix(&self, to: u64, sync: Sync) -> Result<()> {
         let first = self.db.first()?.map_or(to, |(key, _)| index_of(&key));
         self.remove(first, to)?;
-        self.db.flush()?;
+        if sync == Sync::Yes {
+            self.db.flush()?;
+        }
         Ok(())
     }
 

@@ -67,7 +67,7 @@ impl Store for Sqlite {
         Ok(sum)
     }
 
-    fn trim_prefix(&self, to: u64) -> Result<()> {
+    fn trim_prefix(&self, to: u64, _own_commit: Sync) -> Result<()> {
         self.db().execute("DELETE FROM log WHERE idx < ?1", [to.cast_signed()])?;
         Ok(())
     }

@@ -48,7 +48,7 @@ fn both_ends_can_be_trimmed() {
         let dir = tempfile::tempdir().unwrap();
         let store = (kind.open)(dir.path()).unwrap();
         store.append(1, &payloads(1, 100), Sync::Yes).unwrap();
-        store.trim_prefix(40).unwrap();
+        store.trim_prefix(40, Sync::Yes).unwrap();
         assert!(store.read(39).is_err(), "{} kept what was trimmed", kind.name);
         store.trim_tail(91).unwrap();
         // Of other lengths than before, so that what was replaced would be seen.

@@ -209,7 +209,7 @@ fn trims(kind: &Kind, mib: u64, dir: &Path, copy: &Path, figures: &mut Figures) 
     figures.tail.push(nanos(started));
     let before = disk::used(copy)?;
     let started = Instant::now();
-    store.trim_prefix(last / 2)?;
+    store.trim_prefix(last / 2, Sync::Yes)?;
     figures.prefix.push(nanos(started));
     #[expect(clippy::cast_precision_loss, reason = "some gibibytes")]
     figures.prefix_freed.push(1.0 - disk::used(copy)? as f64 / before as f64);

@@ -47,7 +47,7 @@ const fn kept(plan: &Plan) -> u64 {
 /// # Errors
 /// What a library or the disk says.
 pub fn run(plan: &Plan) -> Result<Vec<Sheet>> {
-    let span = plan.pick(Duration::from_millis(300), Duration::from_secs(60)) / count(plan);
+    let span = plan.pick(Duration::from_millis(300), plan.steady) / count(plan);
     let mut all: Vec<(&'static str, Vec<Turn>)> = vec![("raw", Vec::new())];
     let scratch = plan.scratch()?;
     let mut file = RawFile::create(&scratch.path().join("raw"), 64 << 20)?;
@@ -87,7 +87,7 @@ fn filled(plan: &Plan, kind: &Kind, dir: &Path) -> Result<Contender> {
         let sync = if store.next % 4096 == 1 { Sync::Yes } else { Sync::No };
         store.append(&payloads, sync)?;
     }
-    store.store().trim_prefix(store.next - kept(plan))?;
+    store.store().trim_prefix(store.next - kept(plan), Sync::Yes)?;
     Ok(store)
 }
 
@@ -119,9 +119,10 @@ fn raw(file: &mut RawFile, dir: &Path, span: Duration) -> Result<Turn> {
 fn store_turn(plan: &Plan, store: &mut Contender, dir: &Path, span: Duration) -> Result<Turn> {
     let payloads = Dice(7).payloads(BATCH, LEN);
     let done = turn(dir, span, |batch| {
-        // A trim counts into the batch in which it happens, as it would in a Raft.
+        // A trim counts into the batch in which it happens, as it would in a Raft, which needs it
+        // no sooner durable than that.
         if batch % TRIM_EACH == TRIM_EACH - 1 {
-            store.store().trim_prefix(store.next - kept(plan))?;
+            store.store().trim_prefix(store.next - kept(plan), Sync::No)?;
         }
         store.append(&payloads, Sync::Yes)
     })?;
