@@ -23,12 +23,14 @@ use crate::{
     wal::{Base, Halt, Removal, Wal, Writer},
 };
 
-/// Zeros given to the disk at once, and how far the writer goes between two of the keeper's looks at
-/// it while there is something to prepare.
+/// Zeros given to the disk at once; and while there is something to prepare the keeper looks at the
+/// writer each time it went this far,
 pub(crate) const STEP: u64 = 64 << 10;
-/// How far the writer goes between two looks otherwise.
+/// but not before this many writes: where they are large, most syncs should meet no zeros at all.
+const STEP_WRITES: u64 = 16;
+/// How far the writer goes at most between two looks.
 const STRIDE: u64 = 1 << 20;
-/// Zeros of a spare after which a round waits until the disk has them.
+/// Zeros given at once where so much is due, and waited for.
 const ROUND: u64 = 1 << 20;
 /// Space prepared ahead of the writer in a segment that began small: as much as was written to it,
 /// and this at least.
@@ -89,10 +91,17 @@ impl Writer {
         (AHEAD_MIN + written).min(AHEAD_MAX)
     }
 
-    /// Whether the keeper has to look again once the writer stands at `end`.
-    pub(crate) fn passes_step(&self, end: u64) -> bool {
-        let step = if self.spare.is_none() { STEP } else { STRIDE };
-        end / step > self.offset / step
+    /// Whether the keeper has to look again, now that the writer stands where it does.
+    pub(crate) fn is_look_due(&mut self) -> bool {
+        let (offset, activity) = self.looked;
+        let many = self.activity - activity >= STEP_WRITES;
+        let step = if self.spare.is_none() && many { STEP } else { STRIDE };
+        // A lower place than before is one of another segment.
+        let due = self.offset.checked_sub(offset).is_none_or(|far| far >= step);
+        if due {
+            self.looked = (self.offset, self.activity);
+        }
+        due
     }
 }
 
@@ -182,16 +191,16 @@ impl Wal {
 
     fn fill_ahead(&self) -> Result<()> {
         loop {
-            let (segment, due) = {
+            let (segment, offset, ahead) = {
                 let writer = self.writer();
-                (Arc::clone(&writer.segment), writer.offset + writer.ahead())
+                (Arc::clone(&writer.segment), writer.offset, writer.ahead())
             };
-            let size = self.options.segment_size;
-            if segment.fence() >= size.min(due) || self.wake.is_stopped() {
+            let (size, from) = (self.options.segment_size, segment.fence());
+            if from >= size.min(offset + ahead) || self.wake.is_stopped() {
                 return Ok(());
             }
-            let from = segment.fence();
-            segment.fill_step(size, STEP)?;
+            // Where much was written already, few syncs that take much along.
+            segment.fill_step(size, (ahead / 4).max(STEP))?;
             // DURABILITY: a hint: the next sync of batches has less to do for what is begun now.
             segment.file.write_back(from, segment.fence() - from);
         }
@@ -212,15 +221,15 @@ impl Wal {
                 None => self.begin_spare()?,
             },
         };
-        let (len, begun) = (self.options.segment_size, half.len);
+        let len = self.options.segment_size;
         while half.len < due && !self.wake.is_stopped() {
-            let to = len.min(half.len + STEP);
-            let full_round = to == len || (to - begun).is_multiple_of(ROUND);
+            let is_late = due - half.len >= ROUND;
+            let to = len.min(half.len + if is_late { ROUND } else { STEP });
             let filled = fill(&*half.file, half.len, to).and_then(|()| {
                 half.file.write_back(half.len, to - half.len);
                 // DURABILITY: for speed only: the zeros are on disk before batches replace them, and
                 // no sync of batches waits behind more than one round.
-                if full_round { half.file.sync() } else { Ok(()) }
+                if is_late || to == len { half.file.sync() } else { Ok(()) }
             });
             if let Err(e) = filled {
                 let _ = self.fs.unlink(Dir::Tmp, &half.name);

@@ -100,6 +100,7 @@ pub(crate) fn create(fs: Arc<dyn Fs>, options: Options) -> Result<Opened> {
         rotate_due: false,
         sync_due: false,
         activity: 0,
+        looked: (0, 0),
         syncing: false,
         gathered: Gathered::default(),
     };
@@ -498,6 +499,7 @@ fn commit(
         rotate_due: false,
         sync_due: false,
         activity: 0,
+        looked: (0, 0),
         syncing: false,
         gathered: Gathered::default(),
     };

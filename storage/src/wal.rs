@@ -108,6 +108,8 @@ pub(crate) struct Writer {
     pub(crate) sync_due: bool,
     /// Writes so far, for the keeper to see a pause.
     pub(crate) activity: u64,
+    /// Offset and activity when the keeper was last woken for the way the writer went.
+    pub(crate) looked: (u64, u64),
     /// An fdatasync is under way without the writer's lock; batches are gathered until it returns.
     pub(crate) syncing: bool,
     pub(crate) gathered: Gathered,
@@ -328,11 +330,11 @@ impl Wal {
         };
         self.keep(writer, kept);
         writer.version = version;
-        if writer.passes_step(end) {
-            self.wake.now();
-        }
         writer.offset = end;
         writer.activity += 1;
+        if writer.is_look_due() {
+            self.wake.now();
+        }
         self.publish(&writer.version);
         metrics::batch_written(len);
         Ok(seq)

@@ -60,7 +60,7 @@ fn a_spare_that_is_late_waits_for_the_disk_after_each_mebibyte() {
     log.wal().prepare_spare(&mut late).expect("prepares");
     let to = late.spare.as_ref().expect("half of it").len;
     assert!((5 * MIB / 2..3 * MIB).contains(&to), "{to}");
-    assert_eq!(fs.count(Call::Write) - writes, to / STEP);
+    assert_eq!(fs.count(Call::Write) - writes, 2 + (to - 2 * MIB) / STEP);
     assert_eq!(fs.count(Call::Sync) - syncs, 2);
     // The writer pauses: the rest at once.
     late.at = Instant::now();
@@ -97,8 +97,17 @@ fn the_keeper_looks_more_often_while_there_is_something_to_prepare() {
     let (_, log) = made();
     let spare = log.wal().begin_spare().expect("a file");
     let mut writer = log.wal().writer();
-    writer.offset = STEP - 8;
-    assert!(!writer.passes_step(STEP - 4) && writer.passes_step(STEP));
+    let go = |writer: &mut Writer, bytes: u64, writes: u64| {
+        writer.offset += bytes;
+        writer.activity += writes;
+        writer.is_look_due()
+    };
+    assert!(go(&mut writer, 2 * STRIDE, 0), "far enough for anything");
+    assert!(!go(&mut writer, STEP - 8, STEP_WRITES) && go(&mut writer, 8, 1));
+    assert!(!go(&mut writer, 8 * STEP, STEP_WRITES - 1), "a few large writes");
+    assert!(go(&mut writer, 0, 1));
+    writer.offset = 8192;
+    assert!(go(&mut writer, 0, 0), "another segment");
     writer.spare = Some(spare);
-    assert!(!writer.passes_step(STEP) && writer.passes_step(STRIDE));
+    assert!(!go(&mut writer, STRIDE - 8, 1000) && go(&mut writer, 8, 1));
 }

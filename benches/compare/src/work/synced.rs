@@ -79,13 +79,15 @@ fn one(plan: &Plan, (count, len, name): (usize, usize, &str)) -> Result<Sheet> {
     // What the stores do behind a writer's back after that much.
     std::thread::sleep(plan.pick(Duration::ZERO, Duration::from_secs(3)));
     let mut rounds: Vec<Vec<Samples>> = vec![Vec::new(); writers.len()];
+    let (mut order, mut dice): (Vec<usize>, _) = ((0..writers.len()).collect(), Dice(11));
     for _ in 0..plan.rounds {
         for samples in &mut rounds {
             samples.push(Samples::default());
         }
-        for turn in 0..plan.pick(3, 20) {
-            for place in 0..writers.len() {
-                let who = (place + turn) % writers.len();
+        for _ in 0..plan.pick(3, 20) {
+            // Else one would always meet what the same other left to the disk.
+            order.sort_by_cached_key(|_| dice.roll());
+            for &who in &order {
                 let samples = rounds[who].last_mut().ok_or("a round has begun")?;
                 for _ in 0..TURN {
                     samples.time(|| writers[who].write(&payloads, &joined))?;
