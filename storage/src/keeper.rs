@@ -30,8 +30,12 @@ pub(crate) const STEP: u64 = 64 << 10;
 const STEP_WRITES: u64 = 16;
 /// How far the writer goes at most between two looks.
 const STRIDE: u64 = 1 << 20;
-/// Zeros given at once where so much is due, and waited for.
-const ROUND: u64 = 1 << 20;
+/// Zeros given at once where so much is due, and waited for: what a sync of batches can meet.
+const ROUND: u64 = 256 << 10;
+/// And where the writer runs away, so that it finds a whole spare all the same: when this much is due,
+const FAR: u64 = 8 << 20;
+/// this much at once.
+const ROUND_MAX: u64 = 1 << 20;
 /// Space prepared ahead of the writer in a segment that began small: as much as was written to it,
 /// and this at least.
 const AHEAD_MIN: u64 = 256 << 10;
@@ -102,6 +106,17 @@ impl Writer {
             self.looked = (self.offset, self.activity);
         }
         due
+    }
+}
+
+/// How many zeros come next where `due` of them are, and whether the keeper waits for the disk then.
+const fn round(due: u64) -> (u64, bool) {
+    if due < ROUND {
+        (STEP, false)
+    } else if due < FAR {
+        (ROUND, true)
+    } else {
+        (ROUND_MAX, true)
     }
 }
 
@@ -211,9 +226,8 @@ impl Wal {
     /// is on its way to the disk holds up the writer's next sync, so each step is small, and handed
     /// to the disk at once.
     fn prepare_spare(&self, seen: &mut Seen) -> Result<()> {
-        let Some(due) = self.spare_due(seen.at.elapsed() >= self.options.idle_marker) else {
-            return Ok(());
-        };
+        let idle = seen.at.elapsed() >= self.options.idle_marker;
+        let Some(due) = self.spare_due(idle) else { return Ok(()) };
         let mut half = match seen.spare.take() {
             Some(half) => half,
             None => match self.reuse(|| self.take_unnamed(&mut self.writer())) {
@@ -223,8 +237,9 @@ impl Wal {
         };
         let len = self.options.segment_size;
         while half.len < due && !self.wake.is_stopped() {
-            let is_late = due - half.len >= ROUND;
-            let to = len.min(half.len + if is_late { ROUND } else { STEP });
+            // A writer that comes back from a pause should not meet the longest rounds.
+            let (step, is_late) = round((due - half.len).min(if idle { ROUND } else { FAR }));
+            let to = len.min(half.len + step);
             let filled = fill(&*half.file, half.len, to).and_then(|()| {
                 half.file.write_back(half.len, to - half.len);
                 // DURABILITY: for speed only: the zeros are on disk before batches replace them, and

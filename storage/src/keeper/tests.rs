@@ -52,16 +52,18 @@ fn a_spare_is_made_in_step_with_the_writer_and_synced_once() {
 }
 
 #[test]
-fn a_spare_that_is_late_waits_for_the_disk_after_each_mebibyte() {
+fn a_spare_that_is_late_waits_for_the_disk_after_each_quarter_of_a_mebibyte() {
     let (fs, mut log) = made();
     fill_to(&mut log, 5 * MIB / 2);
     let (writes, syncs) = (fs.count(Call::Write), fs.count(Call::Sync));
+    let due = log.wal().spare_due(false).expect("half of it");
     let mut late = seen();
     log.wal().prepare_spare(&mut late).expect("prepares");
     let to = late.spare.as_ref().expect("half of it").len;
     assert!((5 * MIB / 2..3 * MIB).contains(&to), "{to}");
-    assert_eq!(fs.count(Call::Write) - writes, 2 + (to - 2 * MIB) / STEP);
-    assert_eq!(fs.count(Call::Sync) - syncs, 2);
+    let (rounds, steps) = (due / ROUND, (due % ROUND).div_ceil(STEP));
+    assert_eq!(fs.count(Call::Write) - writes, rounds + steps);
+    assert_eq!(fs.count(Call::Sync) - syncs, rounds);
     // The writer pauses: the rest at once.
     late.at = Instant::now();
     while late.at.elapsed() < log.wal().options.idle_marker {
@@ -69,7 +71,15 @@ fn a_spare_that_is_late_waits_for_the_disk_after_each_mebibyte() {
     }
     log.wal().prepare_spare(&mut late).expect("prepares");
     assert!(log.wal().writer().spare.is_some() && late.spare.is_none());
-    assert_eq!(fs.count(Call::Sync) - syncs, 2 + 2);
+    assert_eq!(fs.count(Call::Sync) - syncs, rounds + (4 * MIB - to).div_ceil(ROUND));
+}
+
+#[test]
+fn the_more_is_due_the_more_comes_at_once() {
+    assert_eq!(round(1), (STEP, false));
+    assert_eq!(round(ROUND - 1), (STEP, false));
+    assert_eq!(round(ROUND), (ROUND, true));
+    assert_eq!(round(FAR), (ROUND_MAX, true));
 }
 
 #[test]
