@@ -98,7 +98,10 @@ fn a_member_that_moved_is_found_at_its_new_address() {
     cluster.move_to(id, listener);
     cluster.write("after");
     cluster.agree();
-    assert_eq!(cluster.handle(id).cluster().membership.members()[&id], member);
+    // What a node shows of the cluster is a tick old at most.
+    until("the new address is seen", || {
+        cluster.handle(id).cluster().membership.members()[&id] == member
+    });
 }
 
 fn refused(refused: Refused) -> Result<NodeId, OrderError> {
