@@ -18,6 +18,9 @@ pub(crate) enum Command {
     Columns(columns::Args),
     /// Tests again and again, on all cores, until something breaks.
     Soak(soak::Args),
+    /// Started by `soak` itself.
+    #[command(hide = true)]
+    SoakGuard,
     /// A trace as a page for a browser: one file that loads nothing.
     Timeline(timeline::Args),
     /// A trace in the format of other viewers: Perfetto, ShiViz.

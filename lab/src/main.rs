@@ -83,6 +83,7 @@ fn main() -> ExitCode {
     let ended = match arguments.command {
         Command::Columns(args) => columns::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::SoakGuard => soak::guard::run(),
         Command::Timeline(args) => timeline::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Play(args) => play::run(&args),

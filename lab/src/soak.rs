@@ -5,6 +5,7 @@
 //!      └─▶ pool (all cores) ─▶ job (one process: timeout, output, kill)
 //!              └─▶ tally ─▶ board (live table) · keep (what a failure leaves) · report
 //!              └─▶ journal (a line for each run: what --resume goes on from)
+//!              └─▶ guard (a process: ends what is under way if this one is killed)
 //! ```
 //! Every run is a process of its own with a seed of its own, so whatever breaks breaks alone.
 //! A run that was begun and not finished counts nowhere: not in the table, not in the journal.
@@ -13,6 +14,7 @@
 
 mod board;
 mod build;
+pub(crate) mod guard;
 mod job;
 mod journal;
 mod keep;
@@ -39,6 +41,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::{
     board::Board,
+    guard::Guard,
     journal::Journal,
     pool::{Limits, Pool},
     tally::Tally,
@@ -154,7 +157,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let began = Instant::now();
     let done = before.into_iter().map(|run| (run.test, run.seed)).collect();
     let board = Board::new();
-    let pool = Pool { target: &target, out: &out, limits, seeds, done, stop: &stop };
+    let guard = Guard::start()?;
+    let pool = Pool { target: &target, out: &out, limits, seeds, done, stop: &stop, guard: &guard };
     let (tally, end) = pool.run(journal, tally, board)?;
     let result = report::Result { target: &target, tally: &tally, end, seconds: began.elapsed() };
     print(&result.summary())?;

@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::target::Process;
+use super::{guard::Guard, target::Process};
 
 /// Bytes that a run may say.
 const OUTPUT_MAX: u64 = 64 << 20;
@@ -41,10 +41,25 @@ enum By {
     Stop,
 }
 
-/// Kills a group of processes, and takes note of its end.
-struct Group(Child);
+/// What ends a run that does not end by itself.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds<'a> {
+    pub(super) timeout: Duration,
+    /// Somebody pressed Ctrl-C.
+    pub(super) stop: &'a AtomicBool,
+    /// For when the soak is killed.
+    pub(super) guard: &'a Guard,
+}
 
-impl Group {
+/// Kills a group of processes, and takes note of its end.
+struct Group<'a>(Child, &'a Guard);
+
+impl<'a> Group<'a> {
+    fn new(child: Child, guard: &'a Guard) -> Self {
+        guard.begun(child.id());
+        Self(child, guard)
+    }
+
     fn kill(&mut self) {
         if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
             // Whoever has ended by itself is none to kill.
@@ -54,13 +69,14 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for Group<'_> {
     fn drop(&mut self) {
         self.kill();
+        self.1.over(self.0.id());
     }
 }
 
-/// Runs it. None if `stop` was set before it ended.
+/// Runs it. None if it was stopped before it ended.
 ///
 /// # Errors
 /// If it cannot be started, or its output cannot be written.
@@ -68,9 +84,9 @@ pub(super) fn run(
     process: &Process,
     dir: &Path,
     output: &Path,
-    timeout: Duration,
-    stop: &AtomicBool,
+    bounds: Bounds<'_>,
 ) -> io::Result<Option<Ended>> {
+    let Bounds { timeout, stop, guard } = bounds;
     let to = File::create(output)?;
     let (program, words) = process.words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
@@ -79,9 +95,10 @@ pub(super) fn run(
     command.stdout(to.try_clone()?).stderr(to).process_group(0);
     let began = Instant::now();
     let child = command.spawn();
-    let mut group = Group(child.map_err(|error| {
+    let child = child.map_err(|error| {
         io::Error::new(error.kind(), format!("{program} does not start: {error}"))
-    })?);
+    })?;
+    let mut group = Group::new(child, guard);
     let by = wait(&mut group.0, output, began + timeout, stop)?;
     let seconds = began.elapsed().as_secs_f64();
     // Also what it left behind: a run that is over holds no core.

@@ -20,7 +20,8 @@ use std::{
 use super::{
     End,
     board::Board,
-    job,
+    guard::Guard,
+    job::{self, Bounds},
     journal::Journal,
     keep::Desk,
     tally::{Run, Tally},
@@ -50,6 +51,8 @@ pub(super) struct Pool<'a> {
     pub(super) done: BTreeSet<(usize, u64)>,
     /// Somebody pressed Ctrl-C.
     pub(super) stop: &'a AtomicBool,
+    /// For when this process is killed.
+    pub(super) guard: &'a Guard,
 }
 
 /// What workers share.
@@ -168,8 +171,8 @@ impl Pool<'_> {
     fn one(&self, desk: &Desk, run: (u64, usize), shared: &Mutex<Shared>) -> io::Result<()> {
         let (seed, test) = run;
         let process = self.target.process(test, seed, &desk.dir);
-        let (timeout, dir) = (self.limits.timeout, self.target.dir());
-        let ended = job::run(&process, dir, &desk.output, timeout, self.stop);
+        let bounds = Bounds { timeout: self.limits.timeout, stop: self.stop, guard: self.guard };
+        let ended = job::run(&process, self.target.dir(), &desk.output, bounds);
         let Some(job::Ended { seconds, failed }) = ended? else {
             let shared = &mut *lock(shared);
             shared.tally.end(test);

@@ -212,6 +212,23 @@ fn ctrl_c_ends_everything_with_a_summary_and_what_was_under_way_is_run_again() {
 }
 
 #[test]
+fn a_second_ctrl_c_ends_it_at_once_and_leaves_no_run() {
+    let scene = Scene::new();
+    let hang = "sleep 1000 & echo $! > pid; wait";
+    let words = ["-n", "1", "--", "sh", "-c", hang];
+    let mut child =
+        scene.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = || fs::read_to_string(scene.path("pid")).unwrap_or_default();
+    wait_until("the run begins", || pid().ends_with('\n'));
+    let id = child.id().to_string();
+    for _ in 0..2 {
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    wait_until("its run outlives it", || !runs(&pid()));
+}
+
+#[test]
 fn a_soak_that_is_killed_goes_on_where_it_was_and_nobody_else_writes_beside_it() {
     let scene = Scene::new();
     let hang = "[ {seed} -lt 3 ] || [ -e go ] || { echo $$ > pid; exec sleep 1000; }";
@@ -228,8 +245,7 @@ fn a_soak_that_is_killed_goes_on_where_it_was_and_nobody_else_writes_beside_it()
     // SIGKILL, perhaps in the middle of a line.
     child.kill().unwrap();
     child.wait().unwrap();
-    // Nobody is left to end its run.
-    assert!(Command::new("kill").args(["-KILL", pid().trim()]).status().unwrap().success());
+    wait_until("its run outlives it", || !runs(&pid()));
     fs::write(scene.path("soak/journal.ndjson"), journal() + "{\"test\":0,\"se").unwrap();
     fs::write(scene.path("go"), "").unwrap();
     let output = scene.soak(&[&["--resume"], &words[..]].concat());
