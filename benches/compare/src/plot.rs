@@ -35,15 +35,17 @@ const COLOURS: [RGBColor; 4] =
 /// Where there is no point, or the file cannot be written.
 pub fn write(path: &Path, labels: Labels, lines: &[Line]) -> Result<()> {
     let points = || lines.iter().flat_map(|line| &line.points).copied();
-    let (x, y) = (range(points().map(|p| p.0))?, range(points().map(|p| p.1))?);
+    let x = range(points().map(|p| p.0))?;
+    let y = roomy(range(points().map(|p| p.1))?, lines.len());
     let root = SVGBackend::new(path, (760, 420)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .caption(labels.title, ("sans-serif", 20))
         .margin(12)
+        .margin_right(36)
         .x_label_area_size(44)
         .y_label_area_size(72)
-        .build_cartesian_2d((x.0..x.1).log_scale().base(4.0), (y.0 / 1.5..y.1 * 1.5).log_scale())?;
+        .build_cartesian_2d((x.0..x.1).log_scale().base(4.0), (y.0..y.1).log_scale())?;
     chart
         .configure_mesh()
         .x_desc(labels.below)
@@ -58,7 +60,12 @@ pub fn write(path: &Path, labels: Labels, lines: &[Line]) -> Result<()> {
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
         chart.draw_series(line.points.iter().map(|p| Circle::new(*p, 4, colour.filled())))?;
     }
-    chart.configure_series_labels().border_style(BLACK).background_style(WHITE.mix(0.8)).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .border_style(BLACK)
+        .background_style(WHITE)
+        .draw()?;
     root.present()?;
     Ok(())
 }
@@ -66,6 +73,14 @@ pub fn write(path: &Path, labels: Labels, lines: &[Line]) -> Result<()> {
 fn range(values: impl Iterator<Item = f64> + Clone) -> Result<(f64, f64)> {
     let (low, high) = (values.clone().reduce(f64::min), values.reduce(f64::max));
     low.zip(high).filter(|(low, _)| *low > 0.0).ok_or_else(|| "no point to draw".into())
+}
+
+/// A range with room below its points, and above them for a legend of so many lines.
+fn roomy((low, high): (f64, f64), lines: usize) -> (f64, f64) {
+    let (low, high) = (low / 1.3, high * 1.3);
+    #[expect(clippy::cast_precision_loss, reason = "four lines at most")]
+    let share = (0.08 + 0.05 * lines as f64).min(0.5);
+    (low, high * (high / low).powf(share / (1.0 - share)))
 }
 
 /// Bytes, for people.
@@ -91,6 +106,13 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("bytes of the log") && text.contains("beyond"), "{text}");
         assert!(write(&path, labels, &[]).is_err());
+    }
+
+    #[test]
+    fn a_legend_has_its_part_of_the_height() {
+        let (low, high) = roomy((1.3, 10.0 / 1.3), 3);
+        let of_points = (10.0_f64 / low).ln() / (high / low).ln();
+        assert!((low - 1.0).abs() < 1e-9 && (of_points - 0.77).abs() < 1e-9, "{of_points}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! README beside it.
 
 use std::{
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -124,6 +125,9 @@ fn series(quick: bool) -> [Series; 3] {
 }
 
 fn run(plan: &Plan) -> Result<()> {
+    if let Some(out) = &plan.plots {
+        fs::create_dir_all(out)?;
+    }
     for series in series(plan.quick) {
         let mut found = Vec::new();
         for shape in &series.shapes {
