@@ -1,10 +1,9 @@
 //! What clients of simulated clusters saw, for a linearizability checker.
 //!
 //! Registers are independent, so each is checked alone. A write whose outcome nobody knows may
-//! happen at any time after its call: it returns after everything else. If nobody ever read it, it
-//! can be left out, since it can always be put last.
+//! happen at any time after its call: it returns after everything else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hardlog_raft::sim::{
     client::{History, Op, Operation},
@@ -52,17 +51,8 @@ fn is_linearizable(history: &History) -> bool {
 }
 
 fn is_one_register(operations: &[Operation]) -> bool {
-    let read = |operation: &Operation| match operation.op {
-        Op::Read { found, .. } => found,
-        Op::Write { .. } => None,
-    };
-    let seen: BTreeSet<u64> = operations.iter().filter_map(read).collect();
     let mut actions = Vec::new();
     for (number, operation) in operations.iter().enumerate() {
-        let unread = matches!(operation.op, Op::Write { value, .. } if !seen.contains(&value));
-        if operation.returned.is_none() && unread {
-            continue;
-        }
         let client = usize::try_from(operation.client).expect("clients are few");
         // At the same instant calls come before returns: then more is concurrent, never less.
         actions.push(((operation.called, 0, number), client, Action::Call(operation.op)));

@@ -2,9 +2,8 @@
 //! linearizability is local.
 //!
 //! A write whose outcome nobody knows may happen at any time after its call, or never: it returns
-//! after everything else. If its value was never seen it is left out, since it can always be put
-//! last; but not where a compare and set failed after it was called, for which its value may be what
-//! stood there.
+//! after everything else. It is not left out where nobody saw its value: a compare and set that failed
+//! may have met it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,21 +43,6 @@ impl Op {
             Self::Write(new) | Self::Swap { new, .. } | Self::Cas { new, .. } => Some(*new),
             Self::Read(_) => None,
         }
-    }
-
-    /// The value that it showed to have been there.
-    fn seen(&self) -> Option<u64> {
-        match self {
-            Self::Read(found) => *found,
-            Self::Swap { old, .. } => old.flatten(),
-            Self::Cas { expected, done: Some(true), .. } => Some(*expected),
-            Self::Cas { .. } | Self::Write(_) => None,
-        }
-    }
-
-    /// Whether it showed that some other value was there.
-    const fn failed(&self) -> bool {
-        matches!(self, Self::Cas { done: Some(false), .. })
     }
 }
 
@@ -160,15 +144,8 @@ impl Specification for Register {
 }
 
 fn is_one_register(operations: &[&Operation]) -> bool {
-    let seen: BTreeSet<u64> = operations.iter().filter_map(|one| one.op.seen()).collect();
-    let last_failed =
-        operations.iter().filter(|one| one.op.failed()).filter_map(|one| one.returned).max();
     let mut actions = Vec::new();
     for (number, operation) in operations.iter().enumerate() {
-        let shown = operation.op.written().is_some_and(|value| seen.contains(&value));
-        if operation.returned.is_none() && !shown && Some(operation.called) >= last_failed {
-            continue;
-        }
         // Each operation as a client of its own: one that is never answered must not stand in the
         // way of the next. At the same instant calls come before returns: more is concurrent then.
         actions.push(((operation.called, 0, number), Action::Call(operation.op)));
