@@ -110,10 +110,11 @@ impl Writer {
 }
 
 /// How many zeros come next where `due` of them are, and whether the keeper waits for the disk then.
-const fn round(due: u64) -> (u64, bool) {
+/// A writer that comes back from a pause, being `idle`, should not meet the longest rounds.
+const fn round(due: u64, idle: bool) -> (u64, bool) {
     if due < ROUND {
         (STEP, false)
-    } else if due < FAR {
+    } else if due < FAR || idle {
         (ROUND, true)
     } else {
         (ROUND_MAX, true)
@@ -237,8 +238,7 @@ impl Wal {
         };
         let len = self.options.segment_size;
         while half.len < due && !self.wake.is_stopped() {
-            // A writer that comes back from a pause should not meet the longest rounds.
-            let (step, is_late) = round((due - half.len).min(if idle { ROUND } else { FAR }));
+            let (step, is_late) = round(due - half.len, idle);
             let to = len.min(half.len + step);
             let filled = fill(&*half.file, half.len, to).and_then(|()| {
                 half.file.write_back(half.len, to - half.len);

@@ -76,10 +76,14 @@ fn a_spare_that_is_late_waits_for_the_disk_after_each_quarter_of_a_mebibyte() {
 
 #[test]
 fn the_more_is_due_the_more_comes_at_once() {
-    assert_eq!(round(1), (STEP, false));
-    assert_eq!(round(ROUND - 1), (STEP, false));
-    assert_eq!(round(ROUND), (ROUND, true));
-    assert_eq!(round(FAR), (ROUND_MAX, true));
+    for idle in [false, true] {
+        assert_eq!(round(1, idle), (STEP, false));
+        assert_eq!(round(ROUND - 1, idle), (STEP, false));
+        assert_eq!(round(ROUND, idle), (ROUND, true));
+        assert_eq!(round(FAR - 1, idle), (ROUND, true));
+    }
+    assert_eq!(round(FAR, false), (ROUND_MAX, true));
+    assert_eq!(round(FAR, true), (ROUND, true), "who comes back would meet it");
 }
 
 #[test]
