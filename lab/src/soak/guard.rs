@@ -11,7 +11,7 @@ use std::{
     env,
     io::{self, BufRead, Write},
     os::unix::process::CommandExt,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 
@@ -20,11 +20,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::Failure;
 
 /// The soak's side.
-pub(super) struct Guard {
-    child: Child,
-    /// None once the soak is over.
-    to: Mutex<Option<ChildStdin>>,
-}
+pub(super) struct Guard(Mutex<Child>);
 
 impl Guard {
     /// Starts it, in a group of its own: what a terminal sends to the soak is not for it.
@@ -34,9 +30,8 @@ impl Guard {
     pub(super) fn start() -> io::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
         command.arg("soak-guard").process_group(0).stdin(Stdio::piped());
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let to = Mutex::new(child.stdin.take());
-        Ok(Self { child, to })
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Self(Mutex::new(child)))
     }
 
     pub(super) fn begun(&self, group: u32) {
@@ -48,7 +43,8 @@ impl Guard {
     }
 
     fn say(&self, what: char, group: u32) {
-        if let Some(to) = &mut *self.to.lock().unwrap_or_else(PoisonError::into_inner) {
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(to) = &mut child.stdin {
             // A guard that has gone guards nothing; the runs go on all the same.
             // In one piece, so that no line is ever cut.
             let _gone = to.write_all(format!("{what} {group}\n").as_bytes());
@@ -58,29 +54,32 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.to.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let _reaped = self.child.wait();
+        // Closes its standard input first, which is its end.
+        let _reaped = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).wait();
     }
 }
 
 /// The guard's side: listens until the soak is gone, then kills what is left.
 pub(crate) fn run() -> Result<(), Failure> {
-    for group in left(io::stdin().lock())? {
-        if let Some(group) = Pid::from_raw(group) {
-            // Whoever has ended by itself is none to kill.
-            let _gone = kill_process_group(group, Signal::KILL);
-        }
-    }
+    left(io::stdin().lock())?.into_iter().for_each(kill);
     Ok(())
 }
 
+/// Ends a group of processes.
+pub(super) fn kill(group: u32) {
+    if let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) {
+        // Whoever has ended by itself is none to kill.
+        let _gone = kill_process_group(group, Signal::KILL);
+    }
+}
+
 /// The groups that were begun and are not over.
-fn left(said: impl BufRead) -> io::Result<BTreeSet<i32>> {
+fn left(said: impl BufRead) -> io::Result<BTreeSet<u32>> {
     let mut groups = BTreeSet::new();
     for line in said.lines() {
         let line = line?;
         let Some((what, group)) = line.split_once(' ') else { continue };
-        // 1 and below are not groups that a run has.
+        // 0 and 1 are not groups that a run has.
         let Some(group) = group.parse().ok().filter(|group| *group > 1) else { continue };
         match what {
             "+" => groups.insert(group),

@@ -14,9 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
-
-use super::{guard::Guard, target::Process};
+use super::{
+    guard::{self, Guard},
+    target::Process,
+};
 
 /// Bytes that a run may say.
 const OUTPUT_MAX: u64 = 64 << 20;
@@ -59,19 +60,12 @@ impl<'a> Group<'a> {
         guard.begun(child.id());
         Self(child, guard)
     }
-
-    fn kill(&mut self) {
-        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            // Whoever has ended by itself is none to kill.
-            let _gone = kill_process_group(pid, Signal::KILL);
-        }
-        let _reaped = self.0.wait();
-    }
 }
 
 impl Drop for Group<'_> {
     fn drop(&mut self) {
-        self.kill();
+        guard::kill(self.0.id());
+        let _reaped = self.0.wait();
         self.1.over(self.0.id());
     }
 }
@@ -102,7 +96,7 @@ pub(super) fn run(
     let by = wait(&mut group.0, output, began + timeout, stop)?;
     let seconds = began.elapsed().as_secs_f64();
     // Also what it left behind: a run that is over holds no core.
-    group.kill();
+    drop(group);
     let failed = match by {
         By::Stop => return Ok(None),
         By::Timeout => Some(format!("killed after {:.0} s", timeout.as_secs_f64())),

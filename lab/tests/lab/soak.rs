@@ -35,6 +35,19 @@ impl Scene {
         self.command(words).output().unwrap()
     }
 
+    /// Begins a soak that says nothing, with a run that writes who it is to `pid` and hangs.
+    fn hang(&self, words: &[&str]) -> Child {
+        let mut command = self.command(words);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("the run hangs", || self.pid().ends_with('\n'));
+        child
+    }
+
+    /// What the run that hangs wrote. The file is there before its line is.
+    fn pid(&self) -> String {
+        fs::read_to_string(self.path("pid")).unwrap_or_default()
+    }
+
     /// A script that is run as a program.
     fn script(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
@@ -176,8 +189,15 @@ fn a_run_that_takes_too_long_is_killed_with_everything_it_started() {
     let output = scene.soak(&["-n", "1", "--timeout", "1s", "--", "sh", "-c", hang]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("killed after 1 s"), "{}", text(&output.stderr));
-    let pid = fs::read_to_string(scene.path("pid")).unwrap();
+    let pid = scene.pid();
+    assert!(pid.ends_with('\n'), "its child began");
     wait_until("its child lives", || !runs(&pid));
+}
+
+/// Ctrl-C.
+fn interrupt(child: &Child) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
 }
 
 fn said(child: &mut Child) -> (String, Option<i32>) {
@@ -194,17 +214,13 @@ fn ctrl_c_ends_everything_with_a_summary_and_what_was_under_way_is_run_again() {
     let words = [&["-n", "4", "-j", "1"], &command[..]].concat();
     let mut child =
         scene.command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // The file is there before its line is.
-    let begun = || fs::read_to_string(scene.path("pid")).is_ok_and(|pid| pid.ends_with('\n'));
-    wait_until("the third run begins", begun);
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    wait_until("the third run begins", || scene.pid().ends_with('\n'));
+    interrupt(&child);
     let (out, code) = said(&mut child);
     assert_eq!(code, Some(130), "{out}");
     assert!(out.contains("2 runs, 0 failed") && out.contains("stopped by a signal"), "{out}");
     assert_eq!(scene.runs(), 2);
-    let pid = fs::read_to_string(scene.path("pid")).unwrap();
-    wait_until("its run lives", || !runs(&pid));
+    wait_until("its run lives", || !runs(&scene.pid()));
     fs::write(scene.path("go"), "").unwrap();
     let output = scene.soak(&[&["--resume"], &words[..]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -216,16 +232,12 @@ fn a_second_ctrl_c_ends_it_at_once_and_leaves_no_run() {
     let scene = Scene::new();
     let hang = "sleep 1000 & echo $! > pid; wait";
     let words = ["-n", "1", "--", "sh", "-c", hang];
-    let mut child =
-        scene.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let pid = || fs::read_to_string(scene.path("pid")).unwrap_or_default();
-    wait_until("the run begins", || pid().ends_with('\n'));
-    let id = child.id().to_string();
+    let mut child = scene.hang(&words);
     for _ in 0..2 {
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        interrupt(&child);
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    wait_until("its run outlives it", || !runs(&pid()));
+    wait_until("its run outlives it", || !runs(&scene.pid()));
 }
 
 #[test]
@@ -234,18 +246,15 @@ fn a_soak_that_is_killed_goes_on_where_it_was_and_nobody_else_writes_beside_it()
     let hang = "[ {seed} -lt 3 ] || [ -e go ] || { echo $$ > pid; exec sleep 1000; }";
     let script = format!("echo {{seed}} >> log; {hang}");
     let words = ["-n", "6", "-j", "1", "--", "sh", "-c", &script];
-    let mut child =
-        scene.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = scene.hang(&words);
     let journal = || fs::read_to_string(scene.path("soak/journal.ndjson")).unwrap_or_default();
-    let pid = || fs::read_to_string(scene.path("pid")).unwrap_or_default();
-    wait_until("the fourth run begins", || pid().ends_with('\n'));
     let beside = scene.soak(&[&["--resume"], &words[..]].concat());
     assert_eq!(beside.status.code(), Some(2));
     assert!(text(&beside.stderr).contains("under way"), "{}", text(&beside.stderr));
     // SIGKILL, perhaps in the middle of a line.
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_until("its run outlives it", || !runs(&pid()));
+    wait_until("its run outlives it", || !runs(&scene.pid()));
     fs::write(scene.path("soak/journal.ndjson"), journal() + "{\"test\":0,\"se").unwrap();
     fs::write(scene.path("go"), "").unwrap();
     let output = scene.soak(&[&["--resume"], &words[..]].concat());
